@@ -1,0 +1,121 @@
+/**
+ * # Drivers
+ *
+ * A driver makes sandboxes. This file is its manual; `describeDriver` (contract.ts) is its examination.
+ *
+ * ## Vocabulary
+ * - **sandbox**: an isolated place with its own files, processes and memory, whose PID 1 is the init of the runtime bundle.
+ * - **runtime bundle**: a folder on the host, mounted read-only at `/.coppice`.
+ * - **socket folder**: a folder on the host, mounted read-only at `/.coppice-run`. The gateway listens on `gw.sock` in it; the
+ *   driver puts `sandbox.json` (the supervisor's configuration, with its token) into it, readable by the sandbox's root alone.
+ * - **state folder**: belongs to the driver, mounted at `/.coppice-state`. The supervisor's journals survive in it.
+ *
+ * ## Life cycle
+ * ```
+ *            create                    stop                      start
+ *   (nothing) ─────▶ running ──────────────────▶ stopped ──────────────────▶ running
+ *       ▲               │ exits by itself, is killed ─▶ stopped                 │
+ *       └───────────────┴──────────────── remove ───────────────────────────────┘
+ * ```
+ * `create` prepares and starts: it returns when PID 1 runs, not when the supervisor has dialled in. A `create` that fails or
+ * is aborted leaves nothing. `stop` keeps the files, `start` runs the same files again, `remove` leaves nothing and is a
+ * success when there was nothing. Calls for one sandbox are made one after the other by the gateway; calls for different
+ * sandboxes come at the same time.
+ *
+ * Sandboxes do not belong to the process that made them: when the gateway dies they go on, and a new driver object over the
+ * same folder finds them by `list` and watches them as if it had made them.
+ *
+ * ## Errors
+ * Everything is a `CoppiceError`. `unavailable` when the engine is not there, `resource_exhausted` when the host refuses,
+ * `failed_precondition` for a call in the wrong state, `unsupported` for what the capabilities do not declare. A driver
+ * never does something weaker than asked without an error.
+ */
+import type { EndRecord, ImageConfig, Limits, Progress, ResourceUse, SupervisorConfig } from '@coppice/protocol/wire'
+
+/** What a driver can do. Asking for more is an `unsupported` error that names a driver that can. */
+export interface DriverCapabilities {
+  /** How strong the wall is: its own kernel, a shared kernel behind namespaces, or none. */
+  isolation: 'vm' | 'namespaces' | 'none'
+  checkpoint: 'none' | 'filesystem' | 'memory'
+  /** Limits can be changed while a sandbox runs. */
+  resize: boolean
+  /** Memory, CPU and pids limits are enforced. */
+  limits: boolean
+  readOnlyRoot: boolean
+}
+
+/** What a probe found out by running something, not by looking for a file. */
+export interface DriverProbe {
+  available: boolean
+  /** One sentence: the version that works, or why it does not and what would help. */
+  detail: string
+}
+
+/** An image as a driver sees it: folders to stack, and what the image says about its programs. */
+export interface DriverImage {
+  digest: string
+  /**
+   * Unpacked layers on the host, lowest first, already owned as `uidBase` says (see `Driver.uidBase`). They are shared by all
+   * sandboxes and never written to.
+   */
+  layers: string[]
+  config: ImageConfig
+}
+
+export interface SandboxSpec {
+  id: string
+  hostname: string
+  image: DriverImage
+  limits: Limits
+  readOnlyRoot: boolean
+  /** The runtime bundle's folder. */
+  runtimeDir: string
+  /** The socket folder. */
+  runDir: string
+  supervisor: SupervisorConfig
+  /** Kept with the sandbox where the engine has labels. Always holds `coppice.home` and `coppice.sandbox`. */
+  labels: Record<string, string>
+}
+
+/** A sandbox as the driver finds it. */
+export interface DriverSandbox {
+  id: string
+  state: 'running' | 'stopped'
+  /** PID of the init as the host sees it, where there is one. */
+  pid: number | null
+  /** How it ended, when it is stopped and the driver knows. */
+  end: Pick<EndRecord, 'reason' | 'message' | 'exitCode' | 'at'> | null
+}
+
+/** Told once for every end of a running sandbox, whoever caused it. */
+export type ExitListener = (sandbox: DriverSandbox & { use: ResourceUse | null }) => void
+
+export interface Driver {
+  readonly name: string
+  readonly capabilities: DriverCapabilities
+  /**
+   * First host uid and gid of the range that sandboxes are mapped to (uid N inside is `uidBase + N` outside), or 0 when
+   * the engine maps by itself. Layers are unpacked for this base.
+   */
+  readonly uidBase: number
+
+  /** Finds out whether this driver works here. May take seconds the first time; never throws for "does not work". */
+  probe(progress: Progress): Promise<DriverProbe>
+  create(spec: SandboxSpec, progress: Progress): Promise<DriverSandbox>
+  /** Starts a stopped sandbox again with the spec given: the token and socket folder may have changed, the files have not. */
+  start(spec: SandboxSpec, progress: Progress): Promise<DriverSandbox>
+  /** SIGTERM to the init, which ends everything in order; SIGKILL after `graceMs`. A success when it is stopped already. */
+  stop(id: string, graceMs: number, progress: Progress): Promise<void>
+  remove(id: string, progress: Progress): Promise<void>
+  /** Everything of ours that the engine has, whoever made it. */
+  list(progress: Progress): Promise<DriverSandbox[]>
+  /** One sandbox, or undefined. Cheap: it is asked whenever a session breaks. */
+  inspect(id: string): Promise<DriverSandbox | undefined>
+  stats(id: string): Promise<ResourceUse>
+  /** What init and supervisor have written, the last `maxBytes` of it. */
+  logs(id: string, maxBytes: number): Promise<Buffer>
+  /** Calls back for every end. Sandboxes found by `list` are watched too. Returns the function that stops it. */
+  watch(listener: ExitListener): () => void
+  /** Ends timers and connections. Sandboxes go on. */
+  close(): Promise<void>
+}

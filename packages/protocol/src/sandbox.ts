@@ -1,0 +1,118 @@
+import { z } from 'zod'
+import { EnvSchema } from './exec.ts'
+
+export const NameSchema = z
+  .string()
+  .min(1)
+  .max(63)
+  .regex(/^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$/i, 'letters, digits, ".", "_", "-"; starts and ends with a letter or digit')
+
+export const LabelsSchema = z.record(z.string().min(1).max(128), z.string().max(1024))
+
+export const LimitsSchema = z.object({
+  memoryMB: z.int().min(16).max(16_777_216).default(1024).describe('MiB of memory, page cache included.'),
+  cpus: z.number().min(0.01).max(4096).default(1).describe('Cores, fractions allowed.'),
+  pids: z.int().min(16).max(4_194_304).default(4096).describe('Processes and threads together.'),
+})
+export type Limits = z.output<typeof LimitsSchema>
+
+export const CreateSandboxSchema = z
+  .object({
+    from: z.string().min(1).max(1024).default('base').describe('An image reference in the store.'),
+    name: NameSchema.optional().describe('Unique among sandboxes that exist.'),
+    key: z.string().min(1).max(256).optional().describe('Idempotency key: the same key never creates two sandboxes.'),
+    driver: z.string().max(64).optional(),
+    ...LimitsSchema.shape,
+    env: EnvSchema.default({}),
+    labels: LabelsSchema.default({}),
+    readOnlyRoot: z.boolean().default(false),
+  })
+  .strict()
+export type CreateSandboxRequest = z.input<typeof CreateSandboxSchema>
+export type ResolvedCreateSandbox = z.output<typeof CreateSandboxSchema>
+
+export const SANDBOX_STATES = [
+  'creating',
+  'starting',
+  'running',
+  'stopping',
+  'stopped',
+  'failed',
+  'removing',
+  'removed',
+] as const
+export const SandboxStateSchema = z.enum(SANDBOX_STATES)
+export type SandboxState = z.infer<typeof SandboxStateSchema>
+
+export const ResourceUseSchema = z.object({
+  memoryBytes: z.number().nullable(),
+  memoryPeakBytes: z.number().nullable(),
+  memoryLimitBytes: z.number().nullable(),
+  cpuSeconds: z.number().nullable(),
+  pids: z.number().nullable(),
+  pidsLimit: z.number().nullable(),
+  oomKills: z.number().nullable(),
+  at: z.number(),
+})
+export type ResourceUse = z.infer<typeof ResourceUseSchema>
+
+export const END_REASONS = [
+  'stopped',
+  'removed',
+  'exited',
+  'killed',
+  'oom_killed',
+  'host_rebooted',
+  'vanished',
+  'start_failed',
+  'gateway_interrupted',
+] as const
+
+export const EndRecordSchema = z.object({
+  reason: z.enum(END_REASONS),
+  message: z.string().describe('One sentence.'),
+  at: z.number(),
+  exitCode: z.int().nullable(),
+  lastOutput: z.string().describe('The last output seen, at most 64 KiB, not UTF-8 replaced.'),
+  use: ResourceUseSchema.nullable(),
+})
+/** What is kept about a sandbox after an end, 7 days after its removal. */
+export type EndRecord = z.infer<typeof EndRecordSchema>
+
+export const SandboxInfoSchema = z.object({
+  id: z.string(),
+  name: z.string().nullable(),
+  state: SandboxStateSchema,
+  connected: z.boolean().describe('A session is up.'),
+  image: z.string(),
+  imageDigest: z.string(),
+  driver: z.string(),
+  limits: LimitsSchema,
+  env: z.record(z.string(), z.string()),
+  labels: LabelsSchema,
+  readOnlyRoot: z.boolean(),
+  createdAt: z.number(),
+  startedAt: z.number().nullable(),
+  end: EndRecordSchema.nullable().describe('The latest end, also of a sandbox that was started again.'),
+})
+export type SandboxInfo = z.output<typeof SandboxInfoSchema>
+
+export const GatewayStatusSchema = z.object({
+  pid: z.int(),
+  url: z.string(),
+  version: z.string(),
+  home: z.string(),
+  startedAt: z.number(),
+  residentBytes: z.number(),
+  sandboxes: z.object({ total: z.int(), running: z.int(), connected: z.int() }),
+  drivers: z.array(
+    z.object({
+      name: z.string(),
+      available: z.boolean(),
+      default: z.boolean(),
+      detail: z.string(),
+      capabilities: z.record(z.string(), z.unknown()).nullable(),
+    }),
+  ),
+})
+export type GatewayStatus = z.infer<typeof GatewayStatusSchema>
