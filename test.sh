@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Installs what is missing and runs every test that can run on this machine. A test that cannot run says why.
+# Usage: ./test.sh [vitest arguments for the system tests, such as a file name]
+set -euo pipefail
+cd "$(dirname "$0")"
+. ./scripts/setup.sh
+
+need_runtime_packages
+need_packages shellcheck tmux skopeo musl libcap2-bin attr procps
+need_node_modules
+
+if [ $# -eq 0 ]; then
+  say '── format, lint, import walls, types, scripts'
+  npm run --silent check
+  shellcheck -x quickstart.sh test.sh scripts/*.sh bin/coppice .ci/run packages/runtime/src/*.sh
+  say '── fast tests'
+  npm test --silent
+fi
+say '── system tests: real sandboxes, real faults'
+if [ "$(id -u)" != 0 ]; then exec sudo --preserve-env=PATH npm run --silent test:system -- "$@"; fi
+npm run --silent test:system -- "$@"
