@@ -1,0 +1,183 @@
+import { writeFileSync } from 'node:fs'
+import { rename, rm } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { CoppiceError, type GatewayStatus } from '@coppice/protocol'
+import { FileRegistry } from '@coppice/registry'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { buildApp } from './http/app.ts'
+import { Guard } from './http/guard.ts'
+import { imageHandlers } from './http/image-handlers.ts'
+import { relayTo } from './http/relayed.ts'
+import { type RemoteListener, startRemoteListener } from './http/remote.ts'
+import { sandboxHandlers } from './http/sandbox-handlers.ts'
+import { Images } from './images/images.ts'
+import { runtimeSource } from './images/runtime.ts'
+import { makeDrivers } from './sandboxes/available.ts'
+import { Directory } from './sandboxes/directory.ts'
+import { Launch } from './sandboxes/launch.ts'
+import { reconcile } from './sandboxes/reconcile.ts'
+import { SandboxRecordSchema } from './sandboxes/record.ts'
+import { Sandboxes } from './sandboxes/sandboxes.ts'
+import { SessionHub } from './session/hub.ts'
+import { readConfig } from './state/config.ts'
+import { openHome } from './state/home.ts'
+import { takeLock } from './state/lock.ts'
+import { readOrMakeToken } from './state/token.ts'
+import { VERSION } from './version.ts'
+
+/** Milliseconds between two looks for end records that are old enough to go. */
+const FORGET_INTERVAL_MS = 3_600_000
+
+export interface GatewayOptions {
+  /** `COPPICE_HOME`, absolute. */
+  home: string
+  /** Port on loopback; 0 or absent: any free one. */
+  port?: number
+  /** Name of the driver to prefer, from `COPPICE_DRIVER`. */
+  driver?: string
+  /** An address to serve to other machines, with TLS. */
+  remote?: { address: string; certFile: string; keyFile: string; names: string[] }
+  logger: FastifyBaseLogger
+  /** Called when a client asked the gateway to end. */
+  onShutdown: () => void
+}
+
+/** A running gateway. */
+export interface Gateway {
+  url: string
+  close(): Promise<void>
+}
+
+/**
+ * Starts a gateway over one home: takes its lock, makes registry and reality agree, adopts the sandboxes that live, and only
+ * then listens and says so in `gateway.json`.
+ *
+ * @throws `already_exists/gateway_running`, `invalid_argument/bad_config`, and what the operating system refuses
+ */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const { logger } = options
+  const home = openHome(options.home)
+  const lock = takeLock(home.lock)
+  const startedAt = Date.now()
+  const config = readConfig(home.config)
+  const token = readOrMakeToken(home.token)
+  const registry = await FileRegistry.open(home.registry)
+  const directory = await Directory.open(registry.kind('sandboxes', (value) => SandboxRecordSchema.parse(value)))
+  for (const skipped of directory.skipped)
+    logger.warn({ ...skipped }, 'a registry file could not be read and was left as it is')
+
+  const drivers = makeDrivers(home, config, options.driver ?? config.driver)
+  let sandboxes: Sandboxes | undefined
+  const hub = new SessionHub({
+    runDir: home.run,
+    leaseMs: config.session.leaseMs,
+    onLost: (id) => {
+      sandboxes
+        ?.sessionLost(id)
+        .catch((error: unknown) => logger.warn({ err: error, sandboxId: id }, 'a driver could not be asked'))
+    },
+  })
+  const images = await Images.open(home, (digest) =>
+    directory.existing().some((record) => record.imageDigest === digest),
+  )
+  const sources = {
+    resolveImage: images.resolve.bind(images),
+    layers: images.layers.bind(images),
+    runtime: runtimeSource(home.runtime),
+  }
+  const launch = new Launch({ sources, hub, config, homeHash: home.hash })
+  await reconcile({ directory, drivers, hub, log: (message, facts) => logger.info(facts, message) })
+  sandboxes = new Sandboxes({ config, directory, drivers, hub, launch })
+
+  const forget = () => {
+    directory
+      .forget(Date.now() - config.endRecordRetentionMs)
+      .catch((error: unknown) => logger.warn({ err: error }, 'old end records were not removed'))
+  }
+  forget()
+  const forgetting = setInterval(forget, FORGET_INTERVAL_MS)
+
+  const names = new Set(['127.0.0.1', 'localhost', '[::1]', ...(options.remote?.names ?? [])])
+  let url = ''
+  const status = async (): Promise<GatewayStatus> => {
+    const existing = directory.existing()
+    return {
+      pid: process.pid,
+      url,
+      version: VERSION,
+      home: home.dir,
+      startedAt,
+      residentBytes: process.memoryUsage.rss(),
+      sandboxes: {
+        total: existing.length,
+        running: existing.filter((record) => record.state === 'running').length,
+        connected: hub.connectedCount,
+      },
+      drivers: await drivers.status(),
+    }
+  }
+  const app = buildApp({
+    version: VERSION,
+    guard: new Guard(token, names),
+    logger,
+    relay: relayTo(sandboxes),
+    handlers: {
+      health: () => ({ ok: true, version: VERSION }),
+      status,
+      shutdown: () => {
+        setImmediate(options.onShutdown)
+      },
+      ...sandboxHandlers({ sandboxes, directory, drivers, config }),
+      ...imageHandlers(images),
+    },
+  })
+  let remote: RemoteListener | undefined
+  try {
+    await app.listen({ host: '127.0.0.1', port: options.port ?? 0 })
+    if (options.remote) remote = await startRemoteListener(app, options.remote)
+  } catch (error) {
+    throw listenFailed(error)
+  }
+  url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  await announce(home.gatewayFile, {
+    pid: process.pid,
+    url,
+    version: VERSION,
+    home: home.dir,
+    startedAt,
+    remote: remote?.url,
+  })
+  logger.info({ url, remote: remote?.url, home: home.dir }, 'listening')
+
+  return {
+    url,
+    close: async () => {
+      clearInterval(forgetting)
+      await rm(home.gatewayFile, { force: true })
+      remote?.close()
+      await closeApp(app)
+      hub.close()
+      await drivers.close()
+      lock.release()
+    },
+  }
+}
+
+/** Whole or not at all: clients read this file while it is written. */
+async function announce(path: string, value: Record<string, unknown>): Promise<void> {
+  const draft = `${path}.${process.pid}.new`
+  writeFileSync(draft, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 })
+  await rename(draft, path)
+}
+
+async function closeApp(app: FastifyInstance): Promise<void> {
+  app.server.closeAllConnections()
+  await app.close()
+}
+
+function listenFailed(error: unknown): CoppiceError {
+  return new CoppiceError('unavailable', 'listen_failed', `The gateway could not listen: ${(error as Error).message}`, {
+    cause: error,
+    hint: 'coppice gateway start --port 0',
+  })
+}

@@ -1,0 +1,121 @@
+import { CoppiceError, httpStatus, openApiDocument, type Route, type RouteId, routes } from '@coppice/protocol'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import type { Guard } from './guard.ts'
+import { checked } from './input.ts'
+
+/** Largest JSON body, bytes: an exec's argv and environment may be 2 MiB each. Streamed bodies have no limit here. */
+const MAX_JSON_BYTES = 8 * 1024 * 1024
+
+/** Connections at one time. Each exec that is followed holds one. */
+const MAX_CONNECTIONS = 16_384
+
+/** A call whose query and JSON body have been checked against its route. */
+export interface Call {
+  params: Record<string, string>
+  query: Record<string, unknown>
+  body: unknown
+  request: FastifyRequest
+  reply: FastifyReply
+  /** Aborted when the client goes away. */
+  signal: AbortSignal
+}
+
+/** Answers a call: a value becomes JSON, undefined an empty answer. One that took the reply over returns `HIJACKED`. */
+export type Handler = (call: Call) => unknown
+
+/** Returned by handlers that have answered by themselves. */
+export const HIJACKED = Symbol('hijacked')
+
+export interface AppOptions {
+  version: string
+  guard: Guard
+  logger: FastifyBaseLogger
+  /** Every route that is not relayed. */
+  handlers: Record<string, Handler>
+  /** Every route that is. */
+  relay: (route: Route, call: Call) => Promise<void>
+}
+
+/** The HTTP application: `routes` of the protocol, each checked against its schema, errors in one shape. */
+export function buildApp(options: AppOptions): FastifyInstance {
+  const app = Fastify({
+    loggerInstance: options.logger,
+    disableRequestLogging: true,
+    bodyLimit: MAX_JSON_BYTES,
+    // Commands and uploads may take days. Headers still have to come within Node's 60 s.
+    requestTimeout: 0,
+    keepAliveTimeout: 75_000,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 256 },
+  })
+  app.server.maxConnections = MAX_CONNECTIONS
+  // Raw bodies are read by whoever streams them.
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+  app.setErrorHandler((error, _request, reply) => sendFailure(reply, error))
+  app.setNotFoundHandler((request, reply) => {
+    const message = `There is no ${request.method} ${request.url.slice(0, 200)}.`
+    sendFailure(reply, new CoppiceError('not_found', 'no_route', message, { hint: 'GET /openapi.json' }))
+  })
+  const document = openApiDocument(options.version)
+  app.addHook('onRequest', (request, _reply, done) => {
+    const open = (request.routeOptions.config as { open?: boolean }).open === true
+    options.guard.check(request.raw, open)
+    done()
+  })
+  app.get('/openapi.json', { config: { open: true } }, () => document)
+  for (const route of routes as readonly Route[]) addRoute(app, route, options)
+  return app
+}
+
+function addRoute(app: FastifyInstance, route: Route, options: AppOptions): void {
+  const { query = z.object({}), body, answer } = route
+  app.route({
+    method: route.method,
+    url: route.path,
+    config: { open: route.open === true },
+    handler: async (request, reply) => {
+      const gone = new AbortController()
+      reply.raw.once('close', () => {
+        if (!reply.raw.writableFinished)
+          gone.abort(new CoppiceError('cancelled', 'client_gone', 'The client went away.'))
+      })
+      const call: Call = {
+        params: request.params as Record<string, string>,
+        query: checked(query, request.query, 'query') as Record<string, unknown>,
+        body: body === undefined || body === 'bytes' ? undefined : checked(body, request.body ?? {}, 'body'),
+        request,
+        reply,
+        signal: gone.signal,
+      }
+      if (route.relayed) {
+        await options.relay(route, call)
+        return reply
+      }
+      const value = await options.handlers[route.id]?.(call)
+      if (value === HIJACKED) return reply
+      if (answer === 'none') return reply.code(204).send()
+      return reply.send(value)
+    },
+  })
+}
+
+/** Any failure as the one error shape. Fastify's own errors (malformed JSON, too large) keep their status class. */
+function sendFailure(reply: FastifyReply, error: unknown): void {
+  const failure = asFailure(error)
+  if (failure.code === 'internal') reply.log.error({ err: error }, 'a call failed inside the gateway')
+  // The rest of a body that nobody reads would be taken for the next request.
+  if (!reply.request.raw.complete) reply.header('connection', 'close')
+  void reply.code(httpStatus(failure.code)).send({ error: failure.toBody() })
+}
+
+function asFailure(error: unknown): CoppiceError {
+  const { statusCode, message } = error as { statusCode?: number; message?: string }
+  if (error instanceof CoppiceError || statusCode === undefined || statusCode >= 500) return CoppiceError.from(error)
+  if (statusCode === 413) return new CoppiceError('resource_exhausted', 'body_too_large', 'The JSON body is too large.')
+  return new CoppiceError('invalid_argument', 'bad_request', message ?? 'The request could not be read.')
+}
+
+/** The handlers of all routes that are not relayed, checked at compile time to be complete. */
+export type Handlers = Record<Exclude<RouteId, RelayedRouteId>, Handler>
+type RelayedRouteId = Extract<(typeof routes)[number], { relayed: true }>['id']

@@ -1,0 +1,67 @@
+import { hostname } from 'node:os'
+import { isAbsolute } from 'node:path'
+import { parseArgs } from 'node:util'
+import { CoppiceError } from '@coppice/protocol'
+import pino from 'pino'
+import { type GatewayOptions, startGateway } from './gateway.ts'
+
+/** Exit status when another gateway has this home: whoever started this one uses the other. */
+const EXIT_ALREADY_RUNNING = 75
+
+const logger = pino({ level: process.env.COPPICE_LOG_LEVEL ?? 'info', timestamp: pino.stdTimeFunctions.isoTime })
+
+function readOptions(): Omit<GatewayOptions, 'logger' | 'onShutdown'> {
+  const { values } = parseArgs({
+    options: {
+      home: { type: 'string' },
+      port: { type: 'string' },
+      listen: { type: 'string' },
+      'tls-cert': { type: 'string' },
+      'tls-key': { type: 'string' },
+      'tls-name': { type: 'string', multiple: true },
+    },
+  })
+  const { home, listen } = values
+  if (!home || !isAbsolute(home))
+    throw new CoppiceError('invalid_argument', 'bad_home', '--home must be an absolute path.')
+  const options: Omit<GatewayOptions, 'logger' | 'onShutdown'> = { home }
+  if (values.port !== undefined) options.port = Number(values.port)
+  if (process.env.COPPICE_DRIVER) options.driver = process.env.COPPICE_DRIVER
+  if (listen !== undefined) {
+    const certFile = values['tls-cert']
+    const keyFile = values['tls-key']
+    if (!certFile || !keyFile) {
+      throw new CoppiceError('invalid_argument', 'tls_required', 'A gateway serves other machines with TLS only.', {
+        hint: `coppice gateway start --listen ${listen} --tls-cert cert.pem --tls-key key.pem`,
+      })
+    }
+    const host = listen.replace(/:\d+$/, '')
+    options.remote = { address: listen, certFile, keyFile, names: [host, hostname(), ...(values['tls-name'] ?? [])] }
+  }
+  return options
+}
+
+try {
+  let ending = false
+  const end = (why: string) => {
+    if (ending) return
+    ending = true
+    logger.info({ why }, 'stopping; sandboxes go on')
+    gateway.close().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        logger.error({ err: error }, 'did not stop cleanly')
+        process.exit(1)
+      },
+    )
+  }
+  const gateway = await startGateway({ ...readOptions(), logger, onShutdown: () => end('asked by a client') })
+  process.on('SIGTERM', () => end('SIGTERM'))
+  process.on('SIGINT', () => end('SIGINT'))
+  // The terminal that started it may go; the gateway stays.
+  process.on('SIGHUP', () => {})
+} catch (error) {
+  const failure = CoppiceError.from(error)
+  logger.fatal({ err: failure.code === 'internal' ? error : undefined, ...failure.toBody() }, failure.message)
+  process.exit(failure.reason === 'gateway_running' ? EXIT_ALREADY_RUNNING : 1)
+}

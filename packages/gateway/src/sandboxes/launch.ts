@@ -1,0 +1,96 @@
+import type { Driver, SandboxSpec } from '@coppice/drivers'
+import type { ImageConfig, Progress, SupervisorConfig } from '@coppice/protocol'
+import type { SessionHub } from '../session/hub.ts'
+import type { Config } from '../state/config.ts'
+import type { SandboxRecord } from './record.ts'
+
+/** Milliseconds from a started init to a supervisor that has dialled in, before the start counts as failed. */
+const FIRST_SESSION_MS = 60_000
+
+/** Bytes of init and supervisor log that an end record of a failed start holds. */
+const TAIL_BYTES = 64 * 1024
+
+/** Where images and the runtime bundle come from: the image store, as far as starting a sandbox needs it. */
+export interface LaunchSources {
+  /** @throws `not_found/image_not_found` */
+  resolveImage(ref: string): { digest: string; config: ImageConfig }
+  /** Folders of unpacked layers, lowest first, owned for `uidBase`. */
+  layers(digest: string, uidBase: number, progress: Progress): Promise<string[]>
+  /** Folder of the runtime bundle. */
+  runtime(progress: Progress): Promise<string>
+}
+
+/** Puts together what a driver needs for a sandbox, starts it, and waits until its supervisor has dialled in. */
+export class Launch {
+  readonly #sources: LaunchSources
+  readonly #hub: SessionHub
+  readonly #config: Config
+  readonly #homeHash: string
+
+  constructor(options: { sources: LaunchSources; hub: SessionHub; config: Config; homeHash: string }) {
+    this.#sources = options.sources
+    this.#hub = options.hub
+    this.#config = options.config
+    this.#homeHash = options.homeHash
+  }
+
+  /** @throws `not_found/image_not_found` */
+  resolveImage(ref: string): { digest: string; config: ImageConfig } {
+    return this.#sources.resolveImage(ref)
+  }
+
+  async create(driver: Driver, record: SandboxRecord, progress: Progress): Promise<void> {
+    const spec = await this.#spec(driver, record, progress)
+    await this.#hub.expect(record.id, record.token)
+    await driver.create(spec, progress)
+    await this.#hub.link(record.id, FIRST_SESSION_MS, progress)
+  }
+
+  async start(driver: Driver, record: SandboxRecord, progress: Progress): Promise<void> {
+    const spec = await this.#spec(driver, record, progress)
+    await this.#hub.expect(record.id, record.token)
+    await driver.start(spec, progress)
+    await this.#hub.link(record.id, FIRST_SESSION_MS, progress)
+  }
+
+  /** Last words of init and supervisor, as text. Empty when there are none to be had. */
+  async tail(driver: Driver, id: string): Promise<string> {
+    return driver.logs(id, TAIL_BYTES).then(
+      (bytes) => bytes.toString('utf8'),
+      () => '',
+    )
+  }
+
+  async #spec(driver: Driver, record: SandboxRecord, progress: Progress): Promise<SandboxSpec> {
+    const { config } = this.#sources.resolveImage(record.imageDigest)
+    const [layers, runtimeDir] = await Promise.all([
+      this.#sources.layers(record.imageDigest, driver.uidBase, progress),
+      this.#sources.runtime(progress),
+    ])
+    return {
+      id: record.id,
+      hostname: record.name ?? record.id,
+      image: { digest: record.imageDigest, layers, config },
+      limits: record.limits,
+      readOnlyRoot: record.readOnlyRoot,
+      runtimeDir,
+      runDir: this.#hub.runDir(record.id),
+      supervisor: this.#supervisorConfig(record, config),
+      labels: { ...record.labels, 'coppice.home': this.#homeHash, 'coppice.sandbox': record.id },
+    }
+  }
+
+  #supervisorConfig(record: SandboxRecord, image: ImageConfig): SupervisorConfig {
+    const { session, journal, resultRetentionMs } = this.#config
+    return {
+      sandboxId: record.id,
+      token: record.token,
+      leaseMs: session.leaseMs,
+      boundMs: session.boundMs,
+      defaults: { env: { ...image.env, ...record.env }, cwd: image.cwd || '/', user: image.user },
+      journal,
+      resultRetentionMs,
+      drainMs: 250,
+    }
+  }
+}

@@ -1,0 +1,326 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { Driver } from '@coppice/drivers'
+import {
+  CoppiceError,
+  type EndRecord,
+  LimitsSchema,
+  newSandboxId,
+  Progress,
+  type ResolvedCreateSandbox,
+  type ResourceUse,
+  type SandboxInfo,
+} from '@coppice/protocol'
+import type { RelayTarget } from '../relay/relay.ts'
+import type { SessionHub } from '../session/hub.ts'
+import type { Config } from '../state/config.ts'
+import type { Directory } from './directory.ts'
+import type { Drivers } from './drivers.ts'
+import { endRecord } from './ends.ts'
+import { LastOutput } from './last-output.ts'
+import type { Launch } from './launch.ts'
+import type { SandboxRecord } from './record.ts'
+import { Serial } from './serial.ts'
+
+/** Default milliseconds between SIGTERM and SIGKILL for a sandbox that is removed. */
+const REMOVE_GRACE_MS = 0
+
+export interface SandboxesOptions {
+  config: Config
+  directory: Directory
+  drivers: Drivers
+  hub: SessionHub
+  launch: Launch
+}
+
+/** The life of every sandbox: create, start, stop, remove, and what happens when one ends by itself. */
+export class Sandboxes {
+  readonly #options: SandboxesOptions
+  readonly #serial = new Serial()
+  readonly #outputs = new Map<string, LastOutput>()
+
+  constructor(options: SandboxesOptions) {
+    this.#options = options
+    options.drivers.onExit((driver, sandbox) => {
+      void this.ended(driver.name, sandbox.id, sandbox.end ?? undefined, sandbox.use)
+    })
+  }
+
+  /**
+   * Creates and starts a sandbox. The intent is in the registry before any resource exists; a failure leaves an end record
+   * and nothing else.
+   */
+  async create(request: ResolvedCreateSandbox, progress: Progress): Promise<SandboxInfo> {
+    const requestHash = createHash('sha256').update(JSON.stringify(request)).digest('hex')
+    if (request.key !== undefined) {
+      return this.#serial.run(`key:${request.key}`, () => this.#createOnce(request, requestHash, progress))
+    }
+    return this.#createOnce(request, requestHash, progress)
+  }
+
+  async #createOnce(request: ResolvedCreateSandbox, requestHash: string, progress: Progress): Promise<SandboxInfo> {
+    const { directory, drivers, launch } = this.#options
+    const same = request.key === undefined ? undefined : directory.byKey(request.key)
+    if (same) {
+      if (same.requestHash === requestHash) return this.info(same)
+      throw new CoppiceError('conflict', 'key_reused', 'This key has created another sandbox with other settings.', {
+        facts: { key: request.key, sandboxId: same.id },
+        hint: `coppice inspect ${same.id}`,
+      })
+    }
+    const driver = await drivers.choose(request.driver, progress)
+    requireCapabilities(driver, request)
+    const image = launch.resolveImage(request.from)
+    const record: SandboxRecord = {
+      id: newSandboxId(),
+      name: request.name ?? null,
+      key: request.key ?? null,
+      requestHash,
+      state: 'creating',
+      image: request.from,
+      imageDigest: image.digest,
+      driver: driver.name,
+      limits: LimitsSchema.parse({ memoryMB: request.memoryMB, cpus: request.cpus, pids: request.pids }),
+      env: request.env,
+      labels: request.labels,
+      readOnlyRoot: request.readOnlyRoot,
+      token: randomBytes(24).toString('base64url'),
+      createdAt: Date.now(),
+      startedAt: null,
+      removedAt: null,
+      end: null,
+    }
+    const release = directory.reserve(record, this.#options.config.maxSandboxes)
+    try {
+      await directory.put(record)
+    } finally {
+      release()
+    }
+    return this.#serial.run(record.id, async () => {
+      try {
+        await launch.create(driver, record, progress)
+        return this.info(await this.#running(record.id))
+      } catch (error) {
+        const failure = CoppiceError.from(error)
+        const end = endRecord('start_failed', failure.message, { lastOutput: await launch.tail(driver, record.id) })
+        await this.#discard(record.id, driver, end)
+        throw failure
+      }
+    })
+  }
+
+  /** Starts a stopped sandbox again, with the files it had. A success when it runs already. */
+  async start(idOrName: string, progress: Progress): Promise<SandboxInfo> {
+    const { directory, drivers, launch } = this.#options
+    const { id } = directory.find(idOrName)
+    return this.#serial.run(id, async () => {
+      const record = directory.find(id)
+      if (record.state === 'running') return this.info(record)
+      if (record.state !== 'stopped') throw wrongState(record, 'started')
+      const driver = drivers.byName(record.driver)
+      await directory.update(id, (current) => ({ ...current, state: 'starting' }))
+      try {
+        await launch.start(driver, record, progress)
+        return this.info(await this.#running(id))
+      } catch (error) {
+        const failure = CoppiceError.from(error)
+        const lastOutput = await launch.tail(driver, id)
+        await driver.stop(id, 0, progress).catch(() => {})
+        this.#options.hub.release(id, failure)
+        await directory.update(id, (current) => ({
+          ...current,
+          state: 'stopped',
+          end: endRecord('start_failed', failure.message, { lastOutput }),
+        }))
+        throw failure
+      }
+    })
+  }
+
+  /** Ends all processes, keeps the files. A success when it is stopped already. */
+  async stop(idOrName: string, graceMs: number, progress: Progress): Promise<SandboxInfo> {
+    const { directory, drivers } = this.#options
+    const { id } = directory.find(idOrName)
+    return this.#serial.run(id, async () => {
+      const record = directory.find(id)
+      if (record.state === 'stopped') return this.info(record)
+      if (record.state !== 'running') throw wrongState(record, 'stopped')
+      const driver = drivers.byName(record.driver)
+      await directory.update(id, (current) => ({ ...current, state: 'stopping' }))
+      const use = await driver.stats(id).catch(() => null)
+      await driver.stop(id, graceMs, progress)
+      return this.info(await this.#stopped(id, endRecord('stopped', 'It was stopped on request.', { use })))
+    })
+  }
+
+  /** Ends a sandbox and deletes its files. Its end record is kept. A success when it was removed before. */
+  async remove(idOrName: string, progress: Progress): Promise<SandboxInfo> {
+    const { directory, drivers } = this.#options
+    const { id } = directory.findAny(idOrName)
+    return this.#serial.run(id, async () => {
+      const record = directory.findAny(id)
+      if (record.state === 'removed') return this.info(record)
+      const driver = drivers.byName(record.driver)
+      await directory.update(id, (current) => ({ ...current, state: 'removing' }))
+      let { end } = record
+      if (record.state === 'running') {
+        const use = await driver.stats(id).catch(() => null)
+        await driver.stop(id, REMOVE_GRACE_MS, progress)
+        end = endRecord('removed', 'It was removed on request while it ran.', { use, lastOutput: this.#lastOutput(id) })
+      }
+      return this.info(await this.#discard(id, driver, end ?? endRecord('removed', 'It was removed on request.')))
+    })
+  }
+
+  /** Called when a sandbox was seen to have ended; does nothing when that is known or in somebody's hands. */
+  async ended(driver: string, id: string, end: Partial<EndRecord> | undefined, use: ResourceUse | null): Promise<void> {
+    const { directory } = this.#options
+    await this.#serial.run(id, async () => {
+      const record = directory.peek(id)
+      if (record?.state !== 'running' || record.driver !== driver) return
+      const reason = end?.reason ?? 'killed'
+      await this.#stopped(
+        id,
+        endRecord(reason, end?.message ?? 'It ended by itself.', { use, exitCode: end?.exitCode ?? null }),
+      )
+    })
+  }
+
+  /** Asks the driver about a sandbox whose session broke: a sandbox that is gone must not keep its callers waiting. */
+  async sessionLost(id: string): Promise<void> {
+    const record = this.#options.directory.peek(id)
+    if (record?.state !== 'running') return
+    const driver = this.#options.drivers.byName(record.driver)
+    const found = await driver.inspect(id)
+    if (found?.state === 'running') return
+    const use = await driver.stats(id).catch(() => null)
+    await this.ended(
+      driver.name,
+      id,
+      found?.end ?? { reason: 'vanished', message: 'Its driver does not know it any more.' },
+      use,
+    )
+  }
+
+  /** Where calls for a sandbox go. @throws `failed_precondition/not_running` with how it ended. */
+  target(idOrName: string): RelayTarget {
+    const record = this.#options.directory.find(idOrName)
+    if (record.state !== 'running') throw notRunning(record)
+    return { sandboxId: record.id, hub: this.#options.hub, boundMs: this.#options.config.session.boundMs }
+  }
+
+  /** Keeps output that passed, for the end record. */
+  recordOutput(id: string, bytes: Buffer): void {
+    let output = this.#outputs.get(id)
+    if (!output) {
+      output = new LastOutput()
+      this.#outputs.set(id, output)
+    }
+    output.push(bytes)
+  }
+
+  /** A record as clients see it: without the token. */
+  info(record: SandboxRecord): SandboxInfo {
+    const {
+      id,
+      name,
+      state,
+      image,
+      imageDigest,
+      driver,
+      limits,
+      env,
+      labels,
+      readOnlyRoot,
+      createdAt,
+      startedAt,
+      end,
+    } = record
+    const connected = this.#options.hub.connected(id)
+    return {
+      id,
+      name,
+      state,
+      connected,
+      image,
+      imageDigest,
+      driver,
+      limits,
+      env,
+      labels,
+      readOnlyRoot,
+      createdAt,
+      startedAt,
+      end,
+    }
+  }
+
+  #lastOutput(id: string): string {
+    return this.#outputs.get(id)?.text() ?? ''
+  }
+
+  #running(id: string): Promise<SandboxRecord> {
+    return this.#options.directory.update(id, (current) => ({ ...current, state: 'running', startedAt: Date.now() }))
+  }
+
+  async #stopped(id: string, end: EndRecord): Promise<SandboxRecord> {
+    const lastOutput = end.lastOutput || this.#lastOutput(id)
+    this.#options.hub.release(id, endedError(id, end))
+    this.#outputs.delete(id)
+    return this.#options.directory.update(id, (current) => ({
+      ...current,
+      state: 'stopped',
+      end: { ...end, lastOutput },
+    }))
+  }
+
+  /** Takes away everything but the record. A removal that fails keeps the state `removing`, so that it is tried again. */
+  async #discard(id: string, driver: Driver, end: EndRecord): Promise<SandboxRecord> {
+    this.#options.hub.release(id, endedError(id, end))
+    this.#outputs.delete(id)
+    // Not the caller's progress: what was begun must be taken away even when the caller has gone.
+    await driver.remove(id, new Progress({ timeoutMs: 60_000 }))
+    return this.#options.directory.update(id, (current) => ({
+      ...current,
+      state: 'removed',
+      removedAt: Date.now(),
+      end,
+    }))
+  }
+}
+
+function requireCapabilities(driver: Driver, request: ResolvedCreateSandbox): void {
+  if (request.readOnlyRoot && !driver.capabilities.readOnlyRoot) {
+    throw new CoppiceError('unsupported', 'read_only_root', `The driver ${driver.name} has no read-only root.`, {
+      hint: 'coppice create --driver oci',
+    })
+  }
+}
+
+function notRunning(record: SandboxRecord): CoppiceError {
+  const why = record.end ? ` ${record.end.message}` : ''
+  return new CoppiceError('failed_precondition', 'not_running', `Sandbox ${record.id} is ${record.state}.${why}`, {
+    facts: { sandboxId: record.id, state: record.state, end: record.end },
+    hint: record.state === 'stopped' ? `coppice start ${record.id}` : `coppice inspect ${record.id}`,
+  })
+}
+
+function wrongState(record: SandboxRecord, verb: string): CoppiceError {
+  return new CoppiceError(
+    'failed_precondition',
+    'wrong_state',
+    `Sandbox ${record.id} is ${record.state} and cannot be ${verb}.`,
+    {
+      facts: { sandboxId: record.id, state: record.state },
+      hint: `coppice inspect ${record.id}`,
+    },
+  )
+}
+
+/** What calls that were waiting on a sandbox are told when it ends. */
+function endedError(id: string, end: EndRecord): CoppiceError {
+  return new CoppiceError('unavailable', 'sandbox_ended', `Sandbox ${id} ended: ${end.message}`, {
+    facts: { sandboxId: id, endReason: end.reason, end: { ...end, lastOutput: undefined } },
+    retryable: false,
+    hint: `coppice inspect ${id}`,
+  })
+}

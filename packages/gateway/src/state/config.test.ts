@@ -1,0 +1,31 @@
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { readConfig } from './config.ts'
+
+const file = (text: string) => {
+  const path = join(mkdtempSync(join(tmpdir(), 'coppice-config-')), 'config.json')
+  writeFileSync(path, text)
+  return path
+}
+
+describe('readConfig', () => {
+  it('is all defaults without a file', () => {
+    const config = readConfig('/nowhere/config.json')
+    expect(config.session).toEqual({ leaseMs: 12_000, boundMs: 30_000 })
+    expect(config.resultRetentionMs).toBeGreaterThanOrEqual(600_000)
+  })
+
+  it('keeps the other fields of a group that names one', () => {
+    expect(readConfig(file('{"session":{"leaseMs":500}}')).session).toEqual({ leaseMs: 500, boundMs: 30_000 })
+  })
+
+  it.each(['{', '[]', '{"sesion":{}}', '{"session":{"leaseMs":"1"}}', '{"maxSandboxes":0}'])(
+    'refuses %s and names the file',
+    (text) => {
+      const path = file(text)
+      expect(() => readConfig(path)).toThrow(expect.objectContaining({ reason: 'bad_config', facts: { path } }))
+    },
+  )
+})

@@ -1,0 +1,104 @@
+import { readFileSync } from 'node:fs'
+import { CoppiceError, DEFAULT_BOUND_MS, DEFAULT_LEASE_MS } from '@coppice/protocol'
+import { z } from 'zod'
+
+const MiB = 1024 * 1024
+
+/** `COPPICE_HOME/config.json`. Every field has a default; an unknown field is an error, because it is a misspelt one. */
+export const ConfigSchema = z
+  .object({
+    driver: z
+      .string()
+      .optional()
+      .describe('Driver when none is named. Default: the first that works, in the order of `gateway status`.'),
+    allowProcessDriver: z
+      .boolean()
+      .default(false)
+      .describe('Offer the driver `process`, which isolates nothing. For development of Coppice itself.'),
+    uidBase: z
+      .int()
+      .min(65_536)
+      .max(4_000_000_000)
+      .default(1_000_000)
+      .describe('First host uid of the range that sandboxes are mapped to.'),
+    maxSandboxes: z.int().min(1).default(1000).describe('More are refused with resource_exhausted.'),
+    defaults: z
+      .object({
+        memoryMB: z.int().min(16).optional(),
+        cpus: z.number().min(0.01).optional(),
+        pids: z.int().min(16).optional(),
+      })
+      .strict()
+      .default({}),
+    session: z
+      .object({
+        leaseMs: z
+          .int()
+          .min(50)
+          .max(3_600_000)
+          .default(DEFAULT_LEASE_MS)
+          .describe('Silence after which a link is dead.'),
+        boundMs: z
+          .int()
+          .min(100)
+          .max(3_600_000)
+          .default(DEFAULT_BOUND_MS)
+          .describe('How long a call waits for the next session.'),
+      })
+      .strict()
+      .prefault({}),
+    journal: z
+      .object({
+        memoryBytes: z.int().min(4096).default(MiB).describe('Output kept in memory, per exec.'),
+        diskBytes: z
+          .int()
+          .min(0)
+          .default(1024 * MiB)
+          .describe('Output kept on disk, per exec.'),
+      })
+      .strict()
+      .prefault({}),
+    resultRetentionMs: z
+      .int()
+      .min(1000)
+      .default(15 * 60_000)
+      .describe('How long an exec result is kept after its end.'),
+    endRecordRetentionMs: z
+      .int()
+      .min(1000)
+      .default(7 * 86_400_000)
+      .describe('How long an end record outlives its sandbox.'),
+  })
+  .strict()
+
+export type Config = z.output<typeof ConfigSchema>
+
+/**
+ * Reads the configuration. A missing file is the defaults.
+ * @throws `invalid_argument/bad_config` that names the field.
+ */
+export function readConfig(path: string): Config {
+  let text: string
+  try {
+    text = readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return ConfigSchema.parse({})
+    throw new CoppiceError('permission_denied', 'config_unreadable', `${path} could not be read.`, { cause: error })
+  }
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw badConfig(path, (error as Error).message)
+  }
+  const parsed = ConfigSchema.safeParse(value)
+  if (!parsed.success) throw badConfig(path, z.prettifyError(parsed.error))
+  return parsed.data
+}
+
+function badConfig(path: string, why: string): CoppiceError {
+  return new CoppiceError('invalid_argument', 'bad_config', `${path} is not a valid configuration: ${why}`, {
+    facts: { path },
+    hint: `Correct or remove ${path}; its fields are listed in docs/configuration.md`,
+  })
+}
