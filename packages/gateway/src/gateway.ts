@@ -25,7 +25,7 @@ import { takeLock } from './state/lock.ts'
 import { readOrMakeToken } from './state/token.ts'
 import { VERSION } from './version.ts'
 
-/** Milliseconds between two looks for end records that are old enough to go. */
+/** Milliseconds between two looks for end records, tombstones and drafts that are old enough to go. */
 const FORGET_INTERVAL_MS = 3_600_000
 
 export interface GatewayOptions {
@@ -80,16 +80,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const images = await Images.open(home, (digest) =>
     directory.existing().some((record) => record.imageDigest === digest),
   )
-  const sources = {
-    resolveImage: images.resolve.bind(images),
-    layers: images.layers.bind(images),
-    runtime: runtimeSource(home.runtime),
-  }
+  const sources = { images, runtime: runtimeSource(home.runtime) }
   const launch = new Launch({ sources, hub, config, homeHash: home.hash })
   await reconcile({ directory, drivers, hub, log: (message, facts) => logger.info(facts, message) })
-  sandboxes = new Sandboxes({ config, directory, drivers, hub, launch })
+  sandboxes = new Sandboxes({ config, directory, drivers, hub, images, launch })
 
   const forget = () => {
+    registry.sweep().catch((error: unknown) => logger.warn({ err: error }, 'the registry could not be swept'))
     directory
       .forget(Date.now() - config.endRecordRetentionMs)
       .catch((error: unknown) => logger.warn({ err: error }, 'old end records were not removed'))

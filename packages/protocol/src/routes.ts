@@ -304,7 +304,10 @@ export const routes = [
     method: 'GET',
     path: '/v1/images',
     summary: 'Images in the store.',
-    answer: z.object({ images: z.array(ImageInfoSchema) }),
+    answer: z.object({
+      images: z.array(ImageInfoSchema),
+      skipped: z.array(z.object({ name: z.string(), reason: z.string() })),
+    }),
   },
   {
     id: 'importImage',

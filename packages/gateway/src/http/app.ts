@@ -1,5 +1,11 @@
 import { CoppiceError, httpStatus, openApiDocument, type Route, type RouteId, routes } from '@coppice/protocol'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify'
 import { z } from 'zod'
 import type { Guard } from './guard.ts'
 import { checked } from './input.ts'
@@ -41,7 +47,7 @@ export interface AppOptions {
 export function buildApp(options: AppOptions): FastifyInstance {
   const app = Fastify({
     loggerInstance: options.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: MAX_JSON_BYTES,
     // Commands and uploads may take days. Headers still have to come within Node's 60 s.
     requestTimeout: 0,

@@ -12,16 +12,17 @@ const EVENT_INTERVAL_MS = 100
 /** The image store over HTTP. */
 export function imageHandlers(images: Images): Pick<Handlers, ImageRoutes> {
   return {
-    listImages: async () => ({ images: await images.list() }),
+    listImages: () => images.list(),
     importImage: (call) => {
       const { name, format } = call.query as { name: string; format?: 'auto' | 'oci-archive' | 'rootfs' }
       return events(call, (progress) => images.import(call.request.raw as Readable, name, format ?? 'auto', progress))
     },
     exportImage: async (call) => {
-      const stream = await images.export(String(call.query.ref), new Progress({ signal: call.signal }))
+      const { sizeBytes, chunks } = await images.export(String(call.query.ref), new Progress({ signal: call.signal }))
       call.reply.hijack()
-      call.reply.raw.writeHead(200, { 'content-type': 'application/octet-stream' })
-      await pipeline(stream, call.reply.raw)
+      call.reply.raw.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': sizeBytes })
+      // A store that fails half-way cuts the connection: the client misses bytes that it was told of.
+      await pipeline(chunks, call.reply.raw).catch(() => call.reply.raw.destroy())
       return HIJACKED
     },
     bootstrapImage: (call) => {

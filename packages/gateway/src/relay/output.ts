@@ -50,12 +50,14 @@ async function pump(upstream: Upstream, client: RelayClient, cutter: FrameCutter
           let room = true
           response.cork()
           for (const piece of pieces) room = response.write(piece)
+          response.uncork()
           if (cutter.ended) {
+            // Not while corked: Node would send the end of a chunked body before its last chunk.
             response.end()
             resolve()
+          } else if (!room) {
+            stream.pause()
           }
-          response.uncork()
-          if (!room && !cutter.ended) stream.pause()
         } catch (error) {
           reject(error)
         }

@@ -4,19 +4,27 @@ import { CoppiceError, type GatewayStatus, Progress } from '@coppice/protocol'
 /** Milliseconds that a driver has to find out whether it works. */
 const PROBE_TIMEOUT_MS = 30_000
 
+/** A driver of this build that could not even be made here, and why. */
+export interface MissingDriver {
+  name: string
+  detail: string
+}
+
 /**
  * The drivers of this gateway in the order in which they are chosen when none is named. Each is probed once, by running
  * something, and when it did not work again at the next use.
  */
 export class Drivers {
   readonly #drivers: Driver[]
+  readonly #missing: MissingDriver[]
   readonly #preferred: string | undefined
   readonly #probes = new Map<string, Promise<DriverProbe>>()
   readonly #stops: (() => void)[] = []
 
   /** @param preferred name from the configuration or `COPPICE_DRIVER` */
-  constructor(drivers: Driver[], preferred: string | undefined) {
+  constructor(drivers: Driver[], missing: MissingDriver[], preferred: string | undefined) {
     this.#drivers = drivers
+    this.#missing = missing
     this.#preferred = preferred
   }
 
@@ -37,7 +45,7 @@ export class Drivers {
       await this.#mustWork(driver, progress)
       return driver
     }
-    const reasons: Record<string, string> = {}
+    const reasons = Object.fromEntries(this.#missing.map(({ name: missing, detail }) => [missing, detail]))
     for (const driver of this.#drivers) {
       if (driver.capabilities.isolation === 'none') continue
       const probe = await this.#probe(driver, progress)
@@ -54,6 +62,8 @@ export class Drivers {
   byName(name: string): Driver {
     const driver = this.#drivers.find((candidate) => candidate.name === name)
     if (driver) return driver
+    const missing = this.#missing.find((candidate) => candidate.name === name)
+    if (missing) throw unavailable(name, missing.detail)
     throw new CoppiceError('unsupported', 'unknown_driver', `There is no driver ${JSON.stringify(name)} here.`, {
       facts: { drivers: this.#drivers.map((candidate) => candidate.name) },
       hint: 'coppice gateway status',
@@ -67,13 +77,21 @@ export class Drivers {
     const first = this.#drivers.findIndex(
       (driver, at) => probes[at]?.available && driver.capabilities.isolation !== 'none',
     )
-    return this.#drivers.map((driver, at) => ({
+    const made = this.#drivers.map((driver, at) => ({
       name: driver.name,
       available: probes[at]?.available ?? false,
       default: this.#preferred === undefined ? at === first : driver.name === this.#preferred,
       detail: probes[at]?.detail ?? '',
       capabilities: { ...driver.capabilities },
     }))
+    const missing = this.#missing.map(({ name, detail }) => ({
+      name,
+      available: false,
+      default: false,
+      detail,
+      capabilities: null,
+    }))
+    return [...made, ...missing]
   }
 
   async close(): Promise<void> {
@@ -84,15 +102,7 @@ export class Drivers {
   async #mustWork(driver: Driver, progress: Progress): Promise<void> {
     const probe = await this.#probe(driver, progress)
     if (probe.available) return
-    throw new CoppiceError(
-      'unavailable',
-      'driver_unavailable',
-      `The driver ${driver.name} does not work here: ${probe.detail}`,
-      {
-        facts: { driver: driver.name },
-        hint: 'coppice gateway status',
-      },
-    )
+    throw unavailable(driver.name, probe.detail)
   }
 
   #probe(driver: Driver, progress: Progress): Promise<DriverProbe> {
@@ -111,4 +121,11 @@ export class Drivers {
     this.#probes.set(driver.name, probe)
     return progress.race(probe)
   }
+}
+
+function unavailable(name: string, detail: string): CoppiceError {
+  return new CoppiceError('unavailable', 'driver_unavailable', `The driver ${name} does not work here: ${detail}`, {
+    facts: { driver: name },
+    hint: 'coppice gateway status',
+  })
 }

@@ -1,5 +1,6 @@
 import type { Driver, SandboxSpec } from '@coppice/drivers'
 import type { ImageConfig, Progress, SupervisorConfig } from '@coppice/protocol'
+import type { Images } from '../images/images.ts'
 import type { SessionHub } from '../session/hub.ts'
 import type { Config } from '../state/config.ts'
 import type { SandboxRecord } from './record.ts'
@@ -10,12 +11,9 @@ const FIRST_SESSION_MS = 60_000
 /** Bytes of init and supervisor log that an end record of a failed start holds. */
 const TAIL_BYTES = 64 * 1024
 
-/** Where images and the runtime bundle come from: the image store, as far as starting a sandbox needs it. */
+/** Where images and the runtime bundle come from. */
 export interface LaunchSources {
-  /** @throws `not_found/image_not_found` */
-  resolveImage(ref: string): { digest: string; config: ImageConfig }
-  /** Folders of unpacked layers, lowest first, owned for `uidBase`. */
-  layers(digest: string, uidBase: number, progress: Progress): Promise<string[]>
+  images: Images
   /** Folder of the runtime bundle. */
   runtime(progress: Progress): Promise<string>
 }
@@ -32,11 +30,6 @@ export class Launch {
     this.#hub = options.hub
     this.#config = options.config
     this.#homeHash = options.homeHash
-  }
-
-  /** @throws `not_found/image_not_found` */
-  resolveImage(ref: string): { digest: string; config: ImageConfig } {
-    return this.#sources.resolveImage(ref)
   }
 
   async create(driver: Driver, record: SandboxRecord, progress: Progress): Promise<void> {
@@ -62,20 +55,20 @@ export class Launch {
   }
 
   async #spec(driver: Driver, record: SandboxRecord, progress: Progress): Promise<SandboxSpec> {
-    const { config } = this.#sources.resolveImage(record.imageDigest)
+    const image = await this.#sources.images.resolve(record.imageDigest)
     const [layers, runtimeDir] = await Promise.all([
-      this.#sources.layers(record.imageDigest, driver.uidBase, progress),
+      this.#sources.images.layers(image, driver.uidBase, progress),
       this.#sources.runtime(progress),
     ])
     return {
       id: record.id,
       hostname: record.name ?? record.id,
-      image: { digest: record.imageDigest, layers, config },
+      image: { digest: record.imageDigest, layers, config: image.config },
       limits: record.limits,
       readOnlyRoot: record.readOnlyRoot,
       runtimeDir,
       runDir: this.#hub.runDir(record.id),
-      supervisor: this.#supervisorConfig(record, config),
+      supervisor: this.#supervisorConfig(record, image.config),
       labels: { ...record.labels, 'coppice.home': this.#homeHash, 'coppice.sandbox': record.id },
     }
   }

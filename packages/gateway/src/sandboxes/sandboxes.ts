@@ -10,6 +10,7 @@ import {
   type ResourceUse,
   type SandboxInfo,
 } from '@coppice/protocol'
+import type { Images } from '../images/images.ts'
 import type { RelayTarget } from '../relay/relay.ts'
 import type { SessionHub } from '../session/hub.ts'
 import type { Config } from '../state/config.ts'
@@ -29,6 +30,7 @@ export interface SandboxesOptions {
   directory: Directory
   drivers: Drivers
   hub: SessionHub
+  images: Images
   launch: Launch
 }
 
@@ -58,7 +60,7 @@ export class Sandboxes {
   }
 
   async #createOnce(request: ResolvedCreateSandbox, requestHash: string, progress: Progress): Promise<SandboxInfo> {
-    const { directory, drivers, launch } = this.#options
+    const { directory, drivers, images, launch } = this.#options
     const same = request.key === undefined ? undefined : directory.byKey(request.key)
     if (same) {
       if (same.requestHash === requestHash) return this.info(same)
@@ -69,7 +71,7 @@ export class Sandboxes {
     }
     const driver = await drivers.choose(request.driver, progress)
     requireCapabilities(driver, request)
-    const image = launch.resolveImage(request.from)
+    const image = await images.resolve(request.from)
     const record: SandboxRecord = {
       id: newSandboxId(),
       name: request.name ?? null,
@@ -89,11 +91,13 @@ export class Sandboxes {
       removedAt: null,
       end: null,
     }
-    const release = directory.reserve(record, this.#options.config.maxSandboxes)
+    // Until the record is there, nothing but the hold says that the image is used.
+    const releaseImage = images.hold(image)
     try {
-      await directory.put(record)
+      const releasePlace = directory.reserve(record, this.#options.config.maxSandboxes)
+      await directory.put(record).finally(releasePlace)
     } finally {
-      release()
+      releaseImage()
     }
     return this.#serial.run(record.id, async () => {
       try {
@@ -262,15 +266,17 @@ export class Sandboxes {
     return this.#options.directory.update(id, (current) => ({ ...current, state: 'running', startedAt: Date.now() }))
   }
 
+  /** The record says how it ended before anybody who waits is told. */
   async #stopped(id: string, end: EndRecord): Promise<SandboxRecord> {
     const lastOutput = end.lastOutput || this.#lastOutput(id)
-    this.#options.hub.release(id, endedError(id, end))
-    this.#outputs.delete(id)
-    return this.#options.directory.update(id, (current) => ({
+    const stopped = await this.#options.directory.update(id, (current) => ({
       ...current,
       state: 'stopped',
       end: { ...end, lastOutput },
     }))
+    this.#options.hub.release(id, endedError(id, end))
+    this.#outputs.delete(id)
+    return stopped
   }
 
   /** Takes away everything but the record. A removal that fails keeps the state `removing`, so that it is tried again. */

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { chmodSync, mkdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Every path that a gateway uses, from `COPPICE_HOME` alone. Two homes on one machine never meet. */
 export interface Home {
-  /** Absolute path of the state folder, mode 0700. */
+  /** Absolute path of the state folder, mode 0711. */
   dir: string
   /** 8 hex characters that stand for this home in socket paths, cgroup names and labels. */
   hash: string
@@ -43,7 +43,12 @@ export function openHome(dir: string): Home {
     logs: join(dir, 'logs'),
     run: join(runBase, 'coppice', hash),
   }
-  for (const folder of [dir, home.drivers, home.cache, home.logs]) mkdirSync(folder, { recursive: true, mode: 0o700 })
+  // Root inside a sandbox is nobody outside and still has to walk to its files: these two may be passed through, not listed.
+  for (const folder of [dir, home.drivers]) {
+    mkdirSync(folder, { recursive: true, mode: 0o711 })
+    if ((statSync(folder).mode & 0o001) === 0) chmodSync(folder, 0o711)
+  }
+  for (const folder of [home.cache, home.logs]) mkdirSync(folder, { recursive: true, mode: 0o700 })
   // Sandboxes reach their own folder below it through a bind mount, whatever this mode; other users of the host never do.
   mkdirSync(home.run, { recursive: true, mode: 0o711 })
   return home

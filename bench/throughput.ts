@@ -1,0 +1,75 @@
+import { createReadStream, createWriteStream, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { residentBytes } from '../tests/support/host.ts'
+import type { World } from '../tests/support/world.ts'
+import { type Figure, mib, rate } from './figures.ts'
+
+const GiB = 1024 ** 3
+const MiB = 1024 ** 2
+const SIZE = 2 * GiB
+
+/** The most memory that gateway and supervisor had above what they had before. */
+async function growth(
+  world: World,
+  supervisorPid: number,
+  work: () => Promise<void>,
+): Promise<{ gateway: number; supervisor: number }> {
+  const before = { gateway: residentBytes(world.gateway.pid), supervisor: residentBytes(supervisorPid) }
+  const peak = { ...before }
+  const timer = setInterval(() => {
+    peak.gateway = Math.max(peak.gateway, residentBytes(world.gateway.pid))
+    peak.supervisor = Math.max(peak.supervisor, residentBytes(supervisorPid))
+  }, 50)
+  try {
+    await work()
+  } finally {
+    clearInterval(timer)
+  }
+  return { gateway: peak.gateway - before.gateway, supervisor: peak.supervisor - before.supervisor }
+}
+
+/** How fast bytes move, and what it costs the two processes that they pass. */
+export async function throughput(world: World): Promise<Figure[]> {
+  const figures: Figure[] = []
+  const sandbox = await world.create({ memoryMB: 4096, cpus: 2 })
+  const supervisorPid = world.supervisorPid(sandbox)
+  const folder = mkdtempSync(join(tmpdir(), 'coppice-bench-'))
+  const measure = async (name: string, target: number, work: () => Promise<void>) => {
+    let elapsed = 0
+    const grown = await growth(world, supervisorPid, async () => {
+      const start = performance.now()
+      await work()
+      elapsed = performance.now() - start
+    })
+    const speed = SIZE / 1e6 / (elapsed / 1000)
+    figures.push({ name, value: rate(SIZE, elapsed), target: `≥ ${target} MB/s`, met: speed >= target })
+    const most = Math.max(grown.gateway, grown.supervisor)
+    figures.push({
+      name: `memory during: ${name}`,
+      value: `gateway +${mib(grown.gateway)}, supervisor +${mib(grown.supervisor)}`,
+      target: '≤ 64 MiB each',
+      met: most <= 64 * MiB,
+    })
+  }
+
+  await measure('2 GiB of exec output, journalled', 150, async () => {
+    const exec = await sandbox.spawn(['head', '-c', String(SIZE), '/dev/zero'])
+    let bytes = 0
+    for await (const chunk of exec.output) if ('bytes' in chunk) bytes += chunk.bytes.length
+    if (bytes !== SIZE) throw new Error(`${bytes} bytes of output arrived`)
+  })
+  const local = join(folder, 'file')
+  writeFileSync(local, '')
+  truncateSync(local, SIZE)
+  await measure('2 GiB file into the sandbox', 250, async () => {
+    await sandbox.files.write('/root/file', createReadStream(local, { highWaterMark: MiB }))
+  })
+  await measure('2 GiB file out of the sandbox', 250, async () => {
+    await pipeline(await sandbox.files.readStream('/root/file'), createWriteStream('/dev/null'))
+  })
+  rmSync(folder, { recursive: true })
+  await sandbox.remove()
+  return figures
+}

@@ -1,0 +1,59 @@
+import { type Duplex, Readable } from 'node:stream'
+import { createGunzip, createZstdDecompress } from 'node:zlib'
+import { badArchive } from './faults.ts'
+
+/** How a file or blob is packed, as its first bytes say. */
+export type Compression = 'none' | 'gzip' | 'zstd'
+
+/** Bytes that are needed to tell. */
+export const MAGIC_BYTES = 6
+
+/** Throws `unsupported_compression` for what is recognised and cannot be read. */
+export function recogniseCompression(start: Buffer): Compression {
+  const magic = start.toString('hex', 0, MAGIC_BYTES)
+  if (magic.startsWith('1f8b')) return 'gzip'
+  if (magic.startsWith('28b52ffd')) return 'zstd'
+  const other = magic.startsWith('fd377a585a00') ? 'xz' : magic.startsWith('425a68') ? 'bzip2' : undefined
+  if (other) {
+    throw badArchive(
+      'unsupported_compression',
+      `Archives packed with ${other} are not read; gzip, zstd and plain tar are.`,
+    )
+  }
+  return 'none'
+}
+
+/** The stream that unpacks, or undefined when there is nothing to unpack. It works in the thread pool. */
+export function decompressor(compression: Compression): Duplex | undefined {
+  if (compression === 'gzip') return createGunzip({ chunkSize: 256 * 1024 })
+  if (compression === 'zstd') return createZstdDecompress({ chunkSize: 256 * 1024 })
+  return undefined
+}
+
+/** `source` unpacked. What is wrong in the packed data is thrown as `invalid_argument/archive_corrupt`. */
+export async function* decompressed(source: AsyncIterable<Buffer>, compression: Compression): AsyncGenerator<Buffer> {
+  const unpack = decompressor(compression)
+  if (!unpack) {
+    yield* source
+    return
+  }
+  const input = Readable.from(source, { objectMode: false, highWaterMark: 256 * 1024 })
+  input.on('error', (error) => unpack.destroy(error))
+  input.pipe(unpack)
+  try {
+    for await (const chunk of unpack) yield chunk as Buffer
+  } catch (error) {
+    throw asCorrupt(error)
+  } finally {
+    input.destroy()
+    unpack.destroy()
+  }
+}
+
+/** zlib's own errors as ours. */
+export function asCorrupt(error: unknown): unknown {
+  const code = error instanceof Error ? ((error as NodeJS.ErrnoException).code ?? '') : ''
+  if (!/^(Z_|ZSTD_|ERR_ZSTD|ERR_ZLIB)/.test(code)) return error
+  const reason = code === 'Z_BUF_ERROR' ? 'archive_truncated' : 'archive_corrupt'
+  return badArchive(reason, 'The packed data is damaged or cut off.', { cause: code })
+}

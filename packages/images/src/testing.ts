@@ -1,0 +1,4 @@
+/** What the tests of other packages need: small root file systems, and archives and layouts however wrong they are. */
+export { makeBusyboxArchive, writeBusyboxRootfs } from './testing/busybox.ts'
+export { type TestImage, type TestLayer, writeLayout } from './testing/layout-builder.ts'
+export { buildTar, type TestEntry } from './testing/tar-builder.ts'
