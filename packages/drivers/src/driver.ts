@@ -23,7 +23,14 @@
  * sandboxes come at the same time.
  *
  * Sandboxes do not belong to the process that made them: when the gateway dies they go on, and a new driver object over the
- * same folder finds them by `list` and watches them as if it had made them.
+ * same folder finds them by `list` and watches them as if it had made them. A `create` or `start` that was cut off by a crash is
+ * in that list too, stopped with the reason `gateway_interrupted`: a started one can be started again, a created one only removed.
+ *
+ * ## Ends
+ * Every end has one reason, which comes from what was observed, never from a guess: `stopped` and `removed` were asked for,
+ * `exited` is an init that ended by itself and in order, `oom_killed` one that the kernel killed for memory, `killed` one that
+ * was killed by somebody else, `host_rebooted` one that ran in another boot of the host, `vanished` one whose files are gone.
+ * A removed sandbox is told to the watchers like any other end.
  *
  * ## Errors
  * Everything is a `CoppiceError`. `unavailable` when the engine is not there, `resource_exhausted` when the host refuses,
@@ -104,8 +111,9 @@ export interface Driver {
   create(spec: SandboxSpec, progress: Progress): Promise<DriverSandbox>
   /** Starts a stopped sandbox again with the spec given: the token and socket folder may have changed, the files have not. */
   start(spec: SandboxSpec, progress: Progress): Promise<DriverSandbox>
-  /** SIGTERM to the init, which ends everything in order; SIGKILL after `graceMs`. A success when it is stopped already. */
+  /** SIGTERM to the init, which ends everything in order; SIGKILL after `graceMs` (at once for 0). A success when it is stopped already. */
   stop(id: string, graceMs: number, progress: Progress): Promise<void>
+  /** Kills and removes, in whatever state: half-made sandboxes and ids that nobody knows too. */
   remove(id: string, progress: Progress): Promise<void>
   /** Everything of ours that the engine has, whoever made it. */
   list(progress: Progress): Promise<DriverSandbox[]>

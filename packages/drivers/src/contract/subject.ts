@@ -1,0 +1,69 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { TestContext } from 'vitest'
+import type { Driver, DriverSandbox, SandboxSpec } from '../driver.ts'
+
+/** What a driver's test must bring so that the driver can be examined. */
+export interface Subject {
+  /** A new driver object, always over the same folder. The caller closes it. */
+  open(): Driver
+  /** A sandbox that can be made, with an id of its own. Its image and bundle start an init that keeps a supervisor running. */
+  spec(changes?: Partial<SandboxSpec>): SandboxSpec
+  /** A spec that cannot be made: something that it needs is missing. */
+  brokenSpec(): SandboxSpec
+  /** Runs a program in a running sandbox as its root; absent where the driver has no way but the supervisor. */
+  inside?: (id: string, argv: string[]) => Promise<{ exitCode: number; output: string }>
+  /** One line for each thing that this driver holds on the host: folders, mounts, groups, processes. */
+  residue(): Promise<string[]>
+  /** Removes every sandbox that is left. */
+  removeAll(): Promise<void>
+  close(): Promise<void>
+}
+
+/** Filled before the first test runs. */
+export interface Examination {
+  subject: Subject | undefined
+  unavailable: string
+}
+
+/** The subject, or the test is skipped with the reason. */
+export function examined(examination: Examination, context: TestContext): Subject {
+  if (!examination.subject) context.skip(examination.unavailable)
+  return examination.subject as Subject
+}
+
+/** Milliseconds within which an end must be noticed: part of the contract. */
+export const NOTICE_MS = 5000
+
+/** Looks every 10 ms until the answer is not undefined. Fails after `timeoutMs`. */
+export async function eventually<T>(
+  what: string,
+  look: () => T | undefined | Promise<T | undefined>,
+  timeoutMs = NOTICE_MS,
+): Promise<T> {
+  const deadline = performance.now() + timeoutMs
+  for (;;) {
+    const answer = await look()
+    if (answer !== undefined) return answer
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${timeoutMs} ms`)
+    await sleep(10)
+  }
+}
+
+/** Collects what a driver's watch tells. */
+export class Ends {
+  readonly told: Parameters<Parameters<Driver['watch']>[0]>[0][] = []
+  readonly stop: () => void
+
+  constructor(driver: Driver) {
+    this.stop = driver.watch((sandbox) => this.told.push(sandbox))
+  }
+
+  /** The first end told of a sandbox. */
+  of(id: string): Promise<DriverSandbox> {
+    return eventually(`the end of ${id}`, () => this.told.find((sandbox) => sandbox.id === id))
+  }
+
+  count(id: string): number {
+    return this.told.filter((sandbox) => sandbox.id === id).length
+  }
+}

@@ -1,0 +1,173 @@
+import { mkdirSync } from 'node:fs'
+import { mkdir } from 'node:fs/promises'
+import { CoppiceError, type Progress, type ResourceUse } from '@coppice/protocol/wire'
+import type { Driver, DriverCapabilities, DriverProbe, DriverSandbox, ExitListener, SandboxSpec } from '../driver.ts'
+import { Census } from './census.ts'
+import { endInOrder, killInit } from './disposal.ts'
+import { Endings } from './endings.ts'
+import type { Engine } from './engine.ts'
+import { SandboxFolder } from './folder.ts'
+import { Launches } from './launches.ts'
+import { readLogs } from './logs.ts'
+import { readRecord, writeRecord } from './record.ts'
+import { DEFAULT_POLL_MS, Watcher } from './watcher.ts'
+
+export interface HostDriverOptions {
+  name: string
+  capabilities: DriverCapabilities
+  uidBase: number
+  /** Folder of this driver: one sub-folder for each sandbox. Made when it is not there. */
+  root: string
+  engine: Engine
+  probe: (progress: Progress) => Promise<DriverProbe>
+  pollMs?: number
+}
+
+/**
+ * The `Driver` life cycle for engines whose init is a process of this host. All truth is in the folders: any number of objects
+ * may look at one root, and one that comes after a crash finds and finishes what the one before had begun.
+ */
+export class HostDriver implements Driver {
+  readonly name: string
+  readonly capabilities: DriverCapabilities
+  readonly uidBase: number
+  readonly #root: string
+  readonly #engine: Engine
+  readonly #probe: (progress: Progress) => Promise<DriverProbe>
+  readonly #watcher: Watcher
+  readonly #endings: Endings
+  readonly #launches: Launches
+  readonly #census: Census
+
+  constructor(options: HostDriverOptions) {
+    this.name = options.name
+    this.capabilities = options.capabilities
+    this.uidBase = options.uidBase
+    this.#root = options.root
+    this.#engine = options.engine
+    this.#probe = options.probe
+    this.#watcher = new Watcher(options.root, options.pollMs ?? DEFAULT_POLL_MS, async (id) => {
+      await this.#endings.settle(this.#folder(id))
+      this.#endings.releaseSoon(this.#folder(id))
+    })
+    this.#endings = new Endings(options.engine, this.#watcher)
+    this.#launches = new Launches(options.engine, this.#watcher)
+    this.#census = new Census(options.root, options.engine, this.#watcher, this.#endings)
+    mkdirSync(options.root, { recursive: true, mode: 0o711 })
+  }
+
+  probe(progress: Progress): Promise<DriverProbe> {
+    return this.#probe(progress)
+  }
+
+  async create(spec: SandboxSpec, progress: Progress): Promise<DriverSandbox> {
+    progress.throwIfEnded()
+    const folder = this.#folder(spec.id)
+    try {
+      await mkdir(folder.path, { mode: 0o700 })
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
+      throw new CoppiceError('already_exists', 'sandbox_exists', `There is a sandbox ${spec.id} already.`, { cause })
+    }
+    try {
+      return await this.#launches.launch(folder, spec, undefined, progress)
+    } catch (cause) {
+      await this.#discard(folder)
+      throw cause
+    }
+  }
+
+  async start(spec: SandboxSpec, progress: Progress): Promise<DriverSandbox> {
+    progress.throwIfEnded()
+    const folder = this.#folder(spec.id)
+    const found = await this.inspect(spec.id)
+    const record = await readRecord(folder.record)
+    if (!found) throw notFound(spec.id)
+    if (found.state === 'running') {
+      throw new CoppiceError('failed_precondition', 'sandbox_running', `Sandbox ${spec.id} is running already.`)
+    }
+    if (!record?.complete) {
+      throw new CoppiceError('failed_precondition', 'sandbox_incomplete', `The creation of ${spec.id} was cut off.`, {
+        hint: `coppice rm ${spec.id}`,
+      })
+    }
+    await this.#endings.release(folder)
+    try {
+      return await this.#launches.launch(folder, spec, record, progress)
+    } catch (cause) {
+      await this.#engine.release(folder, { ...record, init: null })
+      const message = `It could not be started: ${CoppiceError.from(cause).message}`
+      const end = { reason: 'start_failed', message, exitCode: null, at: Date.now() } as const
+      await writeRecord(folder.record, { ...record, phase: 'stopped', end })
+      throw cause
+    }
+  }
+
+  async stop(id: string, graceMs: number, progress: Progress): Promise<void> {
+    const folder = this.#folder(id)
+    if (!(await this.inspect(id))) throw notFound(id)
+    const record = await this.#endings.ask(folder, 'stop')
+    if (!record?.init) return this.#endings.release(folder)
+    // An ended progress cuts the grace short. It does not leave a sandbox behind that was told to stop.
+    if (!(await endInOrder(record.init, graceMs, progress.signal))) await killInit(this.#engine, folder, record)
+    await this.#endings.settle(folder)
+    await this.#endings.release(folder)
+  }
+
+  async remove(id: string, _progress: Progress): Promise<void> {
+    const folder = this.#folder(id)
+    const found = await this.inspect(id)
+    const record = found?.state === 'running' ? await this.#endings.ask(folder, 'remove') : undefined
+    if (record) {
+      await killInit(this.#engine, folder, record)
+      await this.#endings.settle(folder)
+    }
+    await this.#discard(folder)
+  }
+
+  list(_progress: Progress): Promise<DriverSandbox[]> {
+    return this.#census.list()
+  }
+
+  async inspect(id: string): Promise<DriverSandbox | undefined> {
+    return this.#census.inspect(this.#folder(id))
+  }
+
+  async stats(id: string): Promise<ResourceUse> {
+    const folder = this.#folder(id)
+    const record = await readRecord(folder.record)
+    if (!record) throw notFound(id)
+    return record.phase !== 'running' && record.use ? record.use : this.#engine.use(folder, record)
+  }
+
+  logs(id: string, maxBytes: number): Promise<Buffer> {
+    return readLogs(this.#folder(id), maxBytes)
+  }
+
+  watch(listener: ExitListener): () => void {
+    const unlisten = this.#endings.listen(listener)
+    this.#watcher.run()
+    return () => {
+      if (unlisten() === 0) this.#watcher.pause()
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#watcher.pause()
+    await this.#endings.close()
+  }
+
+  async #discard(folder: SandboxFolder): Promise<void> {
+    await this.#endings.discard(folder)
+    this.#watcher.delete(folder.id)
+    if (this.#launches.active === 0) this.#engine.idle()
+  }
+
+  #folder(id: string): SandboxFolder {
+    return new SandboxFolder(this.#root, id)
+  }
+}
+
+function notFound(id: string): CoppiceError {
+  return new CoppiceError('not_found', 'sandbox_not_found', `There is no sandbox ${id}.`, { hint: 'coppice ls' })
+}

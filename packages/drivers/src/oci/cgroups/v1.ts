@@ -1,0 +1,124 @@
+import { chownSync } from 'node:fs'
+import type { Limits, ResourceUse } from '@coppice/protocol/wire'
+import type { OciMount, OciResources } from '../oci-types.ts'
+import type { SandboxCgroups } from './cgroups.ts'
+import { CPU_PERIOD_US, cpuQuota, cpuShares } from './cpu.ts'
+import {
+  childrenOf,
+  groupsUnder,
+  killAll,
+  makeGroup,
+  pruneParents,
+  readKey,
+  readNumber,
+  readNumbers,
+  removeGroup,
+  writeIfThere,
+} from './tree.ts'
+
+/** Hierarchies in which execs get groups of their own: to be frozen and killed as a whole, and to tell whose OOM kill it was. */
+const DELEGATED = ['memory', 'freezer'] as const
+
+/** Above this the kernel means "no limit". */
+const UNLIMITED = 2 ** 62
+
+/** Version 1: one tree for each controller. */
+export class CgroupsV1 implements SandboxCgroups {
+  readonly version = 1
+  readonly adopts = false
+  readonly #controllers: Map<string, string>
+  readonly #home: string
+  readonly #swapAccounting: boolean
+
+  /** `controllers`: name → mount point. `home`: path of the home's group under each of them, `/coppice/<8 hex>`. */
+  constructor(controllers: Map<string, string>, home: string) {
+    this.#controllers = controllers
+    this.#home = home
+    this.#swapAccounting = readNumber(`${controllers.get('memory')}/memory.memsw.limit_in_bytes`) !== null
+  }
+
+  runcPath(id: string): string {
+    return `${this.#home}/${id}`
+  }
+
+  async prepare(id: string, owner: number): Promise<void> {
+    // In every hierarchy and before runc does it: an empty parent is removed when the last sandbox goes, maybe right now.
+    for (const mount of new Set(this.#controllers.values())) makeGroup(`${mount}${this.runcPath(id)}`)
+    for (const controller of DELEGATED) {
+      const execs = `${this.#group(controller, id)}/execs`
+      makeGroup(execs)
+      for (const path of [execs, `${execs}/tasks`, `${execs}/cgroup.procs`]) chownSync(path, owner, owner)
+    }
+  }
+
+  resources(limits: Limits): OciResources {
+    const limit = limits.memoryMB * 1024 * 1024
+    return {
+      // memsw counts memory and swap together: the same figure for both means no swap.
+      memory: this.#swapAccounting ? { limit, swap: limit } : { limit },
+      cpu: { quota: cpuQuota(limits.cpus), period: CPU_PERIOD_US, shares: cpuShares(limits.cpus) },
+      pids: { limit: limits.pids },
+    }
+  }
+
+  mounts(id: string): OciMount[] {
+    return DELEGATED.map((controller) => ({
+      destination: `/.coppice-cgroup/${controller}`,
+      type: 'bind',
+      source: `${this.#group(controller, id)}/execs`,
+      options: ['bind', 'nosuid', 'nodev', 'noexec'],
+    }))
+  }
+
+  adopt(): void {}
+
+  use(id: string): ResourceUse {
+    const memory = this.#group('memory', id)
+    const pids = this.#group('pids', id)
+    const limit = readNumber(`${memory}/memory.limit_in_bytes`)
+    const nanoseconds = readNumber(`${this.#group('cpuacct', id)}/cpuacct.usage`)
+    const kills = groupsUnder(memory).map((group) => readKey(`${group}/memory.oom_control`, 'oom_kill'))
+    return {
+      memoryBytes: readNumber(`${memory}/memory.usage_in_bytes`),
+      memoryPeakBytes: readNumber(`${memory}/memory.max_usage_in_bytes`),
+      memoryLimitBytes: limit === null || limit > UNLIMITED ? null : limit,
+      cpuSeconds: nanoseconds === null ? null : nanoseconds / 1e9,
+      pids: readNumber(`${pids}/pids.current`),
+      pidsLimit: readNumber(`${pids}/pids.max`),
+      oomKills: kills.length === 0 ? null : kills.reduce<number>((sum, count) => sum + (count ?? 0), 0),
+      at: Date.now(),
+    }
+  }
+
+  initOomKills(id: string): number {
+    return readKey(`${this.#group('memory', id)}/memory.oom_control`, 'oom_kill') ?? 0
+  }
+
+  thaw(id: string): void {
+    // Outermost first: a group thaws only when those above it are not frozen.
+    for (const group of groupsUnder(this.#group('freezer', id)).reverse())
+      writeIfThere(`${group}/freezer.state`, 'THAWED')
+  }
+
+  async destroy(id: string): Promise<void> {
+    // A frozen process does not die, and the init of its PID namespace waits for it.
+    this.thaw(id)
+    for (const controller of ['pids', ...DELEGATED]) {
+      const group = this.#group(controller, id)
+      await killAll(() => groupsUnder(group).flatMap((path) => readNumbers(`${path}/cgroup.procs`) ?? []), group)
+    }
+    for (const mount of new Set(this.#controllers.values())) await removeGroup(`${mount}${this.runcPath(id)}`)
+  }
+
+  ids(): string[] {
+    return [...new Set([...this.#controllers.values()].flatMap((mount) => childrenOf(`${mount}${this.#home}`)))]
+  }
+
+  prune(): void {
+    for (const mount of new Set(this.#controllers.values())) pruneParents(`${mount}${this.#home}`)
+  }
+
+  #group(controller: string, id: string): string {
+    return `${this.#controllers.get(controller)}${this.runcPath(id)}`
+  }
+}
