@@ -22,7 +22,7 @@ export async function relayCall(
   await onEachSession(target, client, async (start) => {
     try {
       const upstream = start(call)
-      const answer = await upstream.answer()
+      const answer = await upstream.answer(target.boundMs)
       const status = answer[':status'] ?? 500
       if (status >= 400) throw await upstream.error()
       const headers: Record<string, string> = { 'cache-control': 'no-store' }

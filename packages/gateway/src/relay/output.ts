@@ -25,7 +25,7 @@ export async function relayOutput(
   await onEachSession(target, client, async (start) => {
     cutter.reset()
     const upstream = start(callFrom(cutter.nextOffset))
-    const answer = await upstream.answer()
+    const answer = await upstream.answer(target.boundMs)
     if (answer[':status'] !== 200) throw await upstream.error()
     if (answer['content-type'] !== FRAMES_MEDIA_TYPE) {
       await passWhole(client, upstream, answer[':status'])

@@ -33,9 +33,28 @@ export class Upstream {
     this.stream.on('error', () => {})
   }
 
-  /** The answer's headers. @throws LinkBroken */
-  answer(): Promise<Answer> {
-    return this.#answer
+  /**
+   * The answer's headers. The link may be well and the supervisor behind it not: whoever does not send a long body says how
+   * long it waits.
+   *
+   * @throws LinkBroken, `unavailable/supervisor_silent` after `withinMs`
+   */
+  async answer(withinMs?: number): Promise<Answer> {
+    if (withinMs === undefined) return this.#answer
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      const error = new CoppiceError(
+        'unavailable',
+        'supervisor_silent',
+        `The supervisor did not answer within ${withinMs} ms.`,
+      )
+      timer = setTimeout(() => reject(error), withinMs)
+    })
+    try {
+      return await Promise.race([this.#answer, late])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   /** True when the answer came to its end; false for a stream that was cut. */

@@ -1,8 +1,8 @@
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readConfig } from './config.ts'
+import { ConfigSchema, readConfig } from './config.ts'
 
 const file = (text: string) => {
   const path = join(mkdtempSync(join(tmpdir(), 'coppice-config-')), 'config.json')
@@ -29,3 +29,21 @@ describe('readConfig', () => {
     },
   )
 })
+
+describe('docs/configuration.md', () => {
+  it('names every field', () => {
+    const page = readFileSync(new URL('../../../../docs/configuration.md', import.meta.url), 'utf8')
+    const names = (shape: Record<string, unknown>, prefix = ''): string[] =>
+      Object.entries(shape).flatMap(([name, field]) => {
+        const inner = innerShape(field)
+        return inner ? names(inner, `${name}.`) : [`${prefix}${name}`]
+      })
+    for (const name of names(ConfigSchema.shape)) expect(page).toContain(`\`${name}\``)
+  })
+})
+
+/** The shape of a group of fields, below its default. */
+function innerShape(field: unknown): Record<string, unknown> | undefined {
+  const { shape, def } = field as { shape?: Record<string, unknown>; def?: { innerType?: unknown } }
+  return shape ?? (def?.innerType ? innerShape(def.innerType) : undefined)
+}
