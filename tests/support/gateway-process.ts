@@ -8,6 +8,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 /** Root of the repository. */
 export const ROOT = resolve(import.meta.dirname, '../..')
 
+/** As `coppice gateway start` runs it: a small young generation, see packages/cli/src/gateway/start.ts. */
+const GATEWAY_NODE_FLAGS = ['--max-semi-space-size=1']
+
 /** A home of its own for a test, with its configuration. Removed by the gateway's `dispose`. */
 export function makeHome(config: Record<string, unknown> = {}): string {
   const home = mkdtempSync(join(tmpdir(), 'coppice-test-'))
@@ -35,9 +38,13 @@ export class GatewayProcess {
   async start(): Promise<void> {
     mkdirSync(join(this.home, 'logs'), { recursive: true })
     const log = createWriteStream(join(this.home, 'logs', 'gateway.log'), { flags: 'a' })
-    const child = spawn(process.execPath, [join(ROOT, 'packages/gateway/src/main.ts'), '--home', this.home], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-    })
+    const child = spawn(
+      process.execPath,
+      [...GATEWAY_NODE_FLAGS, join(ROOT, 'packages/gateway/src/main.ts'), '--home', this.home],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    )
     child.stdout.pipe(log, { end: false })
     child.stderr.pipe(log, { end: false })
     this.#child = child

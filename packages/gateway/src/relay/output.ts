@@ -5,6 +5,12 @@ import { FrameCutter } from './frame-cutter.ts'
 import { onEachSession, type RelayCall, type RelayTarget } from './relay.ts'
 import { LinkBroken, type Upstream } from './upstream.ts'
 
+/**
+ * Bytes that may wait for the client before the sandbox's stream is paused. Enough that neither side waits for the other at
+ * full speed; it is also what a stalled client costs.
+ */
+const AHEAD_BYTES = 256 * 1024
+
 /** Called with the output that passes, as views that must be copied to be kept. */
 export type OutputListener = (payload: Buffer) => void
 
@@ -36,39 +42,55 @@ export async function relayOutput(
   })
 }
 
-/** Moves frames until the last one. @throws LinkBroken when the stream ends before it. */
+/**
+ * Moves frames until the last one. Whatever comes in one turn of the event loop leaves as one write: chunks are 16 KiB
+ * (HTTP/2 DATA), and a write of its own for each costs more than all else here.
+ *
+ * @throws LinkBroken when the stream ends before the last frame
+ */
 async function pump(upstream: Upstream, client: RelayClient, cutter: FrameCutter): Promise<void> {
   const { stream } = upstream
   const { response } = client
+  const finished = Promise.withResolvers<void>()
+  let corked = false
+  const flush = () => {
+    corked = false
+    // `uncork` of an answer writes length, chunks and line ends one by one; the socket makes one call of them.
+    const { socket } = response
+    socket?.cork()
+    response.uncork()
+    // Not while corked: Node would send the end of a chunked body before its last chunk.
+    if (cutter.ended) response.end()
+    socket?.uncork()
+    if (cutter.ended) finished.resolve()
+    else if (response.writableLength > AHEAD_BYTES) stream.pause()
+  }
+  const onData = (chunk: Buffer) => {
+    try {
+      const pieces = cutter.push(chunk)
+      if (pieces.length === 0) return
+      if (!corked) {
+        corked = true
+        response.cork()
+        setImmediate(flush)
+      }
+      for (const piece of pieces) response.write(piece)
+    } catch (error) {
+      finished.reject(error)
+    }
+  }
+  const onClose = () => {
+    if (!cutter.ended) finished.reject(new LinkBroken())
+  }
   const onDrain = () => stream.resume()
   response.on('drain', onDrain)
+  stream.on('data', onData).once('close', onClose)
+  if (stream.closed) onClose()
   try {
-    await new Promise<void>((resolve, reject) => {
-      stream.on('data', (chunk: Buffer) => {
-        try {
-          const pieces = cutter.push(chunk)
-          let room = true
-          response.cork()
-          for (const piece of pieces) room = response.write(piece)
-          response.uncork()
-          if (cutter.ended) {
-            // Not while corked: Node would send the end of a chunked body before its last chunk.
-            response.end()
-            resolve()
-          } else if (!room) {
-            stream.pause()
-          }
-        } catch (error) {
-          reject(error)
-        }
-      })
-      stream.once('close', () => (cutter.ended ? resolve() : reject(new LinkBroken())))
-      if (stream.closed) reject(new LinkBroken())
-    })
+    await finished.promise
   } finally {
     response.off('drain', onDrain)
-    stream.removeAllListeners('data')
-    stream.resume()
+    stream.off('data', onData).off('close', onClose).resume()
   }
   if (!response.writableFinished && !response.destroyed) await once(response, 'close').catch(() => {})
 }

@@ -1,0 +1,5 @@
+export { NODE_FLAGS } from './node-flags.ts'
+export { PATH_VARIABLES, pathsFromEnv, type SupervisorPaths, type Tools } from './paths.ts'
+export { type Supervisor, type SupervisorOptions, startSupervisor } from './supervisor.ts'
+export { type ValidationOutcome, type Validator, type Validators, valid } from './validators.ts'
+export { SUPERVISOR_VERSION } from './version.ts'
