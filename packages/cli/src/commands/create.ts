@@ -1,0 +1,34 @@
+import type { Command } from 'commander'
+import { addEnvOption } from '../attached/options.ts'
+import type { Cli } from '../cli.ts'
+import { addCreateOptions, type CreateFlags, createOptions } from '../create-options.ts'
+
+interface Flags extends CreateFlags {
+  json?: boolean
+}
+
+export function register(program: Command, cli: Cli): void {
+  const command = program
+    .command('create')
+    .summary('create a sandbox and print its id')
+    .description('Create a sandbox, start it, and print its id alone.')
+  addEnvOption(addCreateOptions(command))
+    .option('--key <key>', 'idempotency key: the same key never creates two sandboxes')
+    .option('--json', 'print all that is known of it as one JSON value')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  box=$(coppice create)
+  coppice create --name box --memory 2g --cpus 2 --env CI=1
+  coppice create --from my/app:1 --label run=42`,
+    )
+    .action((flags: Flags) => cli.finish(flags, () => create(cli, flags)))
+}
+
+async function create(cli: Cli, flags: Flags): Promise<void> {
+  const options = createOptions(flags)
+  const sandbox = await (await cli.gateway()).sandboxes.create(options)
+  if (flags.json) cli.printJson(await sandbox.inspect())
+  else cli.print(sandbox.id)
+}

@@ -1,0 +1,30 @@
+import type { Command } from 'commander'
+import type { Cli } from '../../cli.ts'
+import { ProgressLine } from '../../progress-line.ts'
+
+interface Flags {
+  force?: boolean
+  json?: boolean
+}
+
+export function register(image: Command, cli: Cli): void {
+  image
+    .command('bootstrap')
+    .description('Make the image `base` from the distribution’s packages. Prints its digest.')
+    .option('--force', 'make it anew, also when it is there')
+    .option('--json', 'print the image as one JSON value')
+    .action((flags: Flags) => cli.finish(flags, () => bootstrap(cli, flags)))
+}
+
+async function bootstrap(cli: Cli, flags: Flags): Promise<void> {
+  const { images } = await cli.gateway()
+  const line = new ProgressLine(process.stderr)
+  try {
+    const image = await images.bootstrap({ force: flags.force === true, onProgress: (event) => line.show(event) })
+    line.end()
+    if (flags.json) cli.printJson(image)
+    else cli.print(image.digest)
+  } finally {
+    line.end()
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * The TypeScript SDK of Coppice.
+ *
+ * ```ts
+ * await using sandbox = await Sandbox.create({ memoryMB: 2048 })
+ * const { exitCode, stdout } = await sandbox.exec(['uname', '-a'])
+ * ```
+ */
+export {
+  CoppiceError,
+  type EndRecord,
+  type ErrorBody,
+  type ErrorCode,
+  type ExecInfo,
+  type ExecResult,
+  type FileList,
+  type FileStat,
+  type Gap,
+  type GatewayStatus,
+  type ImageInfo,
+  type ProgressEvent,
+  type ResourceUse,
+  type SandboxInfo,
+  type SupervisorInfo,
+} from '@coppice/protocol/wire'
+export type { ByteSource } from './byte-source.ts'
+export type { ConnectionOptions } from './connection.ts'
+export { Coppice } from './coppice.ts'
+export { defaultHome, type GatewayRecord, runningGateway } from './discovery.ts'
+export type { Download, ReadOptions } from './download.ts'
+export type { Exec, ExecEnd } from './exec.ts'
+export type { Command, SpawnOptions } from './exec-options.ts'
+export type { ReadWholeOptions, SandboxFiles } from './files.ts'
+export { Image } from './image.ts'
+export type { Images, ImportOptions } from './images.ts'
+export type { ExecOutcome } from './outcome.ts'
+export type { OutputChunk } from './output-queue.ts'
+export type { RemotePath } from './paths.ts'
+export type { ExecOptions } from './run-to-end.ts'
+export { Sandbox, type SandboxOptions } from './sandbox.ts'
+export type { CreateOptions, ListOptions, Sandboxes } from './sandboxes.ts'
+export type { StdinWriter } from './stdin-writer.ts'
+export type { WriteOptions } from './upload.ts'

@@ -1,0 +1,94 @@
+import { type CreateSandboxRequest, newKey, type SandboxInfo } from '@coppice/protocol/wire'
+import type { GatewayConnection } from './connection.ts'
+import { Image } from './image.ts'
+import { Sandbox } from './sandbox.ts'
+
+/** A first create from an image unpacks it: minutes for a large one on a slow disk. */
+const CREATE_ANSWER_MS = 600_000
+
+/** How a sandbox is to be. What is absent is the gateway's default. */
+export interface CreateOptions {
+  /** What it is made from. Default: the image `base`. */
+  image?: Image | string | undefined
+  /** The same as `image`, by the API's name. */
+  from?: string | undefined
+  /** Unique among sandboxes that exist. */
+  name?: string | undefined
+  driver?: string | undefined
+  /** MiB, page cache included. Default 1024. */
+  memoryMB?: number | undefined
+  /** Cores, fractions allowed. Default 1. */
+  cpus?: number | undefined
+  /** Processes and threads together. Default 4096. */
+  pids?: number | undefined
+  env?: Record<string, string> | undefined
+  labels?: Record<string, string> | undefined
+  readOnlyRoot?: boolean | undefined
+  /** Idempotency key: the same key never creates two sandboxes. Generated when absent, so that a broken connection never does. */
+  key?: string | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** Which sandboxes a listing shows. */
+export interface ListOptions {
+  /** Only those that have all of these labels. */
+  labels?: Record<string, string> | undefined
+  /** Also removed ones, whose end records are kept for seven days. */
+  all?: boolean | undefined
+}
+
+/** The sandboxes of one gateway. */
+export class Sandboxes {
+  readonly #connection: GatewayConnection
+
+  /** Use `coppice.sandboxes`. */
+  constructor(connection: GatewayConnection) {
+    this.#connection = connection
+  }
+
+  /** Creates a sandbox and starts it. */
+  async create(options: CreateOptions = {}): Promise<Sandbox> {
+    const { image, from, signal, key = newKey(), ...rest } = options
+    const ref = from ?? (image instanceof Image ? image.ref : image)
+    const given = Object.entries({ ...rest, from: ref }).filter(([, value]) => value !== undefined)
+    const json: CreateSandboxRequest = { ...Object.fromEntries(given), key }
+    const info = await this.#connection.json<SandboxInfo>(
+      { method: 'POST', path: '/v1/sandboxes', json, signal, answerMs: CREATE_ANSWER_MS },
+      true,
+    )
+    return new Sandbox(this.#connection, info.id)
+  }
+
+  /** Finds a sandbox. @throws `not_found/sandbox_not_found`. */
+  async connect(idOrName: string): Promise<Sandbox> {
+    const info = await this.get(idOrName).inspect()
+    return new Sandbox(this.#connection, info.id)
+  }
+
+  /** A handle for a sandbox, without asking whether there is one: the first call tells. */
+  get(idOrName: string): Sandbox {
+    return new Sandbox(this.#connection, idOrName)
+  }
+
+  /** What there is. */
+  async list(options: ListOptions = {}): Promise<SandboxInfo[]> {
+    return (await this.listAll(options)).sandboxes
+  }
+
+  /** The same, with the registry files that could not be read and why. */
+  listAll(
+    options: ListOptions = {},
+  ): Promise<{ sandboxes: SandboxInfo[]; skipped: { file: string; reason: string }[] }> {
+    const labels = Object.entries(options.labels ?? {}).map(
+      ([name, value]) => `label=${encodeURIComponent(`${name}=${value}`)}`,
+    )
+    const wanted = options.all ? [...labels, 'all=1'] : labels
+    const search = wanted.length === 0 ? '' : `?${wanted.join('&')}`
+    return this.#connection.json({ method: 'GET', path: `/v1/sandboxes${search}` }, true)
+  }
+
+  /** Ends a sandbox and deletes its files. */
+  remove(idOrName: string): Promise<SandboxInfo> {
+    return this.get(idOrName).remove()
+  }
+}
