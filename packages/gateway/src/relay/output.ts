@@ -85,7 +85,8 @@ async function pump(upstream: Upstream, client: RelayClient, cutter: FrameCutter
   const onDrain = () => stream.resume()
   response.on('drain', onDrain)
   stream.on('data', onData).once('close', onClose)
-  if (stream.closed) onClose()
+  // Not `closed`: that is already true of a stream whose last bytes wait to be read here.
+  if (stream.destroyed) onClose()
   try {
     await finished.promise
   } finally {

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import http2, { type ClientHttp2Session, type ClientHttp2Stream, type OutgoingHttpHeaders } from 'node:http2'
 import type { Socket } from 'node:net'
 import { CONNECTION_WINDOW_BYTES, HTTP2_OPTIONS } from '@coppice/protocol'
+import { EagerSocket } from './eager-socket.ts'
 
 /**
  * One session with one supervisor: the gateway's end of a connection that was dialled from inside. The gateway is the
@@ -18,7 +19,8 @@ export class Link {
   private constructor(socket: Socket, bootId: string, leaseMs: number) {
     this.bootId = bootId
     this.#socket = socket
-    this.#session = http2.connect('http://sandbox', { ...HTTP2_OPTIONS, createConnection: () => socket })
+    const eager = new EagerSocket(socket)
+    this.#session = http2.connect('http://sandbox', { ...HTTP2_OPTIONS, createConnection: () => eager })
     this.closed = new Promise((resolve) => {
       this.#session.once('close', () => {
         this.#closed = true

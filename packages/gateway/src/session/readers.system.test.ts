@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { ClientHttp2Stream } from 'node:http2'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -119,5 +119,22 @@ describe('one session', () => {
     for (const stream of others) stream.close(8)
     await Promise.all(closed)
     await expect.poll(async () => (await info()).openStreams, { timeout: 20_000 }).toBeLessThanOrEqual(1)
+  })
+
+  it('moves bulk both ways at once, with readers that stall', { timeout: 60_000 }, async () => {
+    const bytes = 32 * 1024 * 1024
+    const file = join(home, 'bulk')
+    writeFileSync(file, Buffer.alloc(bytes))
+    const content = (path: string) => `/files/content?path=${encodeURIComponent(path)}`
+    const downloads = Array.from({ length: 8 }, () => link.request({ ':path': content(file) }, { endStream: true }))
+    await Promise.all(downloads.map((stream) => new Promise((resolve) => stream.once('response', resolve))))
+
+    const path = `${content(join(home, 'up'))}&upload=up-0123456789abcdef&offset=0&size=${bytes}`
+    const upload = link.request({ ':method': 'PUT', ':path': path }, { endStream: false })
+    const acknowledged = answer(upload)
+    upload.end(Buffer.alloc(bytes))
+    expect((await acknowledged).toString('latin1')).toContain('"committed":true')
+    expect(link.alive).toBe(true)
+    for (const stream of downloads) stream.on('error', () => {}).close(8)
   })
 })
