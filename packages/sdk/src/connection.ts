@@ -129,11 +129,16 @@ export class GatewayConnection {
     return this.retrying(request.signal, repeatable, () => this.jsonOnce<T>(request))
   }
 
-  /** The same, tried once. */
+  /** The same, tried once. @throws `internal/malformed_answer`: what comes from inside a sandbox need not be JSON. */
   async jsonOnce<T>(request: GatewayRequest): Promise<T> {
     const response = await this.send(request)
     const text = (await readWhole(response, MAX_JSON_BYTES)).toString('utf8')
-    return (text === '' ? undefined : JSON.parse(text)) as T
+    if (response.statusCode === 204) return undefined as T
+    try {
+      return JSON.parse(text) as T
+    } catch (cause) {
+      throw new CoppiceError('internal', 'malformed_answer', 'The answer is no JSON.', { cause })
+    }
   }
 
   /** Repeats `attempt` while the link fails, within the bound. */

@@ -75,6 +75,7 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     supervisorVersion: SUPERVISOR_VERSION,
   }
   const sessions = new Sessions({ socketPath: paths.socket, hello, router, log })
+  void execs.warmUp()
   return {
     close: async (graceMs) => {
       await execs.close(graceMs)

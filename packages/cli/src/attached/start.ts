@@ -12,6 +12,9 @@ export async function startAttached(cli: Cli, sandbox: Sandbox, argv: string[], 
   const starting: Promise<Exec> = sandbox.spawn(argv, {
     ...options.spawn,
     stdin: input ? 'stream' : 'none',
+    // As behind a pipe: whoever writes more than the terminal or the file takes waits, and nothing is lost. Without a reader it
+    // goes on.
+    journal: 'block',
     pty: terminal ? { ...terminalSize(), ...(process.env.TERM ? { term: process.env.TERM } : {}) } : undefined,
   })
   const stopForwarding = forwardSignals(starting, (text) => cli.say(text))

@@ -1,7 +1,7 @@
 import { type ClientHttp2Stream, constants } from 'node:http2'
-import { pipeline } from 'node:stream/promises'
 import { CoppiceError } from '@coppice/protocol'
 import type { RelayClient } from './client.ts'
+import { pump } from './pump.ts'
 import { onEachSession, type RelayCall, type RelayTarget } from './relay.ts'
 import { LinkBroken } from './upstream.ts'
 
@@ -28,9 +28,9 @@ export async function relayCall(
       const headers: Record<string, string> = { 'cache-control': 'no-store' }
       for (const name of PASSED_HEADERS) if (answer[name] !== undefined) headers[name] = String(answer[name])
       client.response.writeHead(status, headers)
-      // `pipeline` destroys the answer when the stream breaks: the client sees a cut body, never a short one.
-      await pipeline(upstream.stream, client.response)
+      await pump(upstream, client.response)
     } catch (error) {
+      // A stream that breaks half-way destroys the answer: the client sees a cut body, never a short one.
       if (client.response.headersSent) {
         client.response.destroy()
         return
@@ -57,8 +57,7 @@ export async function relayBody(target: RelayTarget, client: RelayClient, call: 
         'content-type': String(answer['content-type'] ?? 'application/octet-stream'),
       })
       client.response.flushHeaders()
-      for await (const chunk of upstream.stream as AsyncIterable<Buffer>) client.response.write(chunk)
-      if (!upstream.complete) throw new LinkBroken()
+      for await (const chunk of upstream.chunks()) client.response.write(chunk)
       client.response.end()
     } catch (error) {
       upstream.cancel()

@@ -17,6 +17,8 @@ export type Answer = IncomingHttpHeaders & IncomingHttpStatusHeader
 export class Upstream {
   readonly stream: ClientHttp2Stream
   readonly #answer: Promise<Answer>
+  /** The answer was its headers alone: its stream may be gone before anybody can listen to its end. */
+  bodyless = false
 
   constructor(link: Link, headers: OutgoingHttpHeaders, endStream: boolean) {
     if (!link.alive) throw new LinkBroken()
@@ -25,8 +27,13 @@ export class Upstream {
     } catch {
       throw new LinkBroken()
     }
+    // Said before anything can come: Node throws away what a closed stream holds while nobody has said that it will be read.
+    this.stream.pause()
     this.#answer = new Promise((resolve, reject) => {
-      this.stream.once('response', resolve)
+      this.stream.once('response', (headers, flags) => {
+        this.bodyless = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0
+        resolve(headers)
+      })
       this.stream.once('close', () => reject(new LinkBroken()))
     })
     this.#answer.catch(() => {})
@@ -67,23 +74,50 @@ export class Upstream {
     if (!this.stream.closed) this.stream.close(constants.NGHTTP2_CANCEL)
   }
 
+  /**
+   * The answer's body. Not the stream's own iterator, nor `pipeline`: both take a stream whose two sides are closed for one that
+   * was cut, also when its last bytes only wait to be read.
+   *
+   * @throws LinkBroken when it did not come to its end
+   */
+  async *chunks(): AsyncGenerator<Buffer, void, void> {
+    if (this.bodyless) return
+    const { stream } = this
+    let wake = () => {}
+    const onEvent = () => wake()
+    const events = ['readable', 'end', 'close'] as const
+    for (const event of events) stream.on(event, onEvent)
+    try {
+      while (!stream.readableEnded) {
+        const chunk = stream.read() as Buffer | null
+        if (chunk) {
+          yield chunk
+          continue
+        }
+        if (stream.readableEnded) break
+        if (stream.destroyed) throw new LinkBroken()
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+      if (!this.complete) throw new LinkBroken()
+    } finally {
+      for (const event of events) stream.off(event, onEvent)
+    }
+  }
+
   /** The whole of a small answer. @throws LinkBroken, or `internal/answer_too_large` */
   async body(maxBytes: number): Promise<Buffer> {
     const chunks: Buffer[] = []
     let bytes = 0
-    try {
-      for await (const chunk of this.stream as AsyncIterable<Buffer>) {
-        bytes += chunk.length
-        if (bytes > maxBytes) {
-          this.cancel()
-          throw new CoppiceError('internal', 'answer_too_large', 'The sandbox sent an answer that is too large.')
-        }
-        chunks.push(chunk)
+    for await (const chunk of this.chunks()) {
+      bytes += chunk.length
+      if (bytes > maxBytes) {
+        this.cancel()
+        throw new CoppiceError('internal', 'answer_too_large', 'The sandbox sent an answer that is too large.')
       }
-    } catch (error) {
-      throw error instanceof CoppiceError ? error : new LinkBroken()
+      chunks.push(chunk)
     }
-    if (!this.complete) throw new LinkBroken()
     return Buffer.concat(chunks)
   }
 

@@ -40,7 +40,16 @@ export function planExec(spec: ResolvedExecSpec, defaults: SupervisorConfig['def
     { path, argv, cwd, env, stdin: spec.stdin === 'stream' || spec.pty !== undefined },
     busybox,
   )
-  return { argv, cwd, user, identity: sameIdentity(ownIdentity(), identity) ? undefined : identity, script }
+  return { argv, cwd, user, identity: switchTo(identity), script }
+}
+
+/** Who an exec that names no user becomes. Undefined: it stays who the supervisor is. Throws `not_found/user_not_found`. */
+export function defaultIdentity(defaults: SupervisorConfig['defaults']): Identity | undefined {
+  return switchTo(chooseIdentity(defaults.user))
+}
+
+function switchTo(identity: Identity): Identity | undefined {
+  return sameIdentity(ownIdentity(), identity) ? undefined : identity
 }
 
 /** SHA-256 over what was asked for. The same request has the same one, in whatever order its fields came. */

@@ -24,7 +24,7 @@ import { readProcess } from '../scope/processes.ts'
 import { EndedExec } from './ended-exec.ts'
 import { execEnded, execNotFound, idInUse, keyExpired, keyReused, lostError, tooMany } from './errors.ts'
 import { Exec } from './exec.ts'
-import { type ExecPlan, planExec, specDigest } from './plan.ts'
+import { defaultIdentity, type ExecPlan, planExec, specDigest } from './plan.ts'
 import type { ExecView } from './view.ts'
 
 /** Each running exec takes three file descriptors or more; the usual limit of containers is 20,000 and up. */
@@ -195,6 +195,17 @@ export class ExecTable {
     this.#deps ??= this.#prepare()
     const { launcher, pool } = await this.#deps
     return spec.pty ? startTerminal(launcher, plan.identity, spec.pty) : pool.take(plan.identity)
+  }
+
+  /** Gets ready for the first exec. What is wrong is reported by that one. */
+  async warmUp(): Promise<void> {
+    try {
+      this.#deps ??= this.#prepare()
+      const { pool } = await this.#deps
+      pool.prepare(defaultIdentity(this.#options.config.defaults))
+    } catch {
+      this.#deps = undefined
+    }
   }
 
   async #prepare(): Promise<{ launcher: LauncherDeps; pool: LauncherPool }> {

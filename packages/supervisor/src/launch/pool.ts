@@ -9,13 +9,14 @@ const WARM = 3
 const REFILL_AFTER_MS = 4
 
 /**
- * Hands out launchers, ready ones where it has them. It starts to keep some after the first use, for the user who ran last:
- * a sandbox that runs nothing pays nothing.
+ * Hands out launchers, ready ones where it has them: one from the start, more after the first use, for the user who ran
+ * last. A sandbox that runs nothing keeps one shell of 0.1 MiB.
  */
 export class LauncherPool {
   readonly #deps: LauncherDeps
   #identity: { key: string; value: Identity | undefined } | undefined
   #warm: Launched[] = []
+  #prepared: Promise<void> | undefined
   #refilling: NodeJS.Timeout | undefined
   #closed = false
 
@@ -23,11 +24,29 @@ export class LauncherPool {
     this.#deps = deps
   }
 
+  /** Starts a launcher before it is needed: the first exec of a new sandbox takes it, or waits for it. */
+  prepare(identity: Identity | undefined): void {
+    if (this.#identity) return
+    const key = keyOf(identity)
+    this.#identity = { key, value: identity }
+    this.#prepared = startLauncher(this.#deps, identity).then(
+      (launched) => {
+        if (this.#closed || this.#identity?.key !== key) launched.dispose()
+        else this.#keep(launched)
+      },
+      // The next exec starts its own launcher and reports what is wrong.
+      () => {},
+    )
+  }
+
   /** A launcher for `identity`; undefined is the supervisor's own. Throws what `startLauncher` throws. */
   async take(identity: Identity | undefined): Promise<Launched> {
     const key = keyOf(identity)
     if (this.#identity?.key !== key) this.#empty()
     this.#identity = { key, value: identity }
+    const prepared = this.#prepared
+    this.#prepared = undefined
+    if (prepared) await prepared
     const launched = this.#warm.shift() ?? (await startLauncher(this.#deps, identity))
     this.#refilling ??= setTimeout(() => void this.#refill(), REFILL_AFTER_MS)
     return launched
