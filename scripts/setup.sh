@@ -35,7 +35,8 @@ need_node_modules() {
   stamp=node_modules/.package-lock.json
   if [ ! -f "$stamp" ] || [ package-lock.json -nt "$stamp" ]; then
     say 'Installing npm packages from the lock file'
-    npm ci --no-fund --no-audit --loglevel=error >&2
+    # Not `npm ci`: it refuses a lock file that lacks optional packages of foreign platforms. This takes the locked versions too.
+    npm install --no-save --no-fund --no-audit --loglevel=error >&2
     touch "$stamp"
   fi
   node_bin=
