@@ -12,7 +12,7 @@ need_node_modules
 if [ $# -eq 0 ]; then
   say '── format, lint, import walls, types, scripts'
   npm run --silent check
-  shellcheck -x quickstart.sh test.sh scripts/*.sh bin/coppice .ci/run packages/runtime/src/*.sh
+  shellcheck -x quickstart.sh test.sh scripts/*.sh bin/coppice .ci/run packages/runtime/*.sh
   say '── fast tests'
   npm test --silent
 fi
