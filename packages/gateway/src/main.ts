@@ -56,6 +56,10 @@ try {
     )
   }
   const gateway = await startGateway({ ...readOptions(), logger, onShutdown: () => end('asked by a client') })
+  // A bug that one call met must not end the work of all others. State on disk is whole at every instant, so going on is safe.
+  const survive = (error: unknown) => logger.error({ err: error }, 'an error that nobody handled: please report it')
+  process.on('uncaughtException', survive)
+  process.on('unhandledRejection', survive)
   process.on('SIGTERM', () => end('SIGTERM'))
   process.on('SIGINT', () => end('SIGINT'))
   // The terminal that started it may go; the gateway stays.
