@@ -133,7 +133,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     await app.listen({ host: '127.0.0.1', port: options.port ?? 0 })
     if (options.remote) remote = await startRemoteListener(app, options.remote)
   } catch (error) {
-    throw listenFailed(error)
+    throw error instanceof CoppiceError ? error : listenFailed(error)
   }
   url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
   await announce(home.gatewayFile, {

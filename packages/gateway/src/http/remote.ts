@@ -36,6 +36,7 @@ export async function startRemoteListener(app: FastifyInstance, options: RemoteO
   const server = createServer(readCertificate(options), (request, response) => app.routing(request, response))
   server.requestTimeout = 0
   server.keepAliveTimeout = 75_000
+  server.maxConnections = app.server.maxConnections
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(Number(match[3]), host, resolve)

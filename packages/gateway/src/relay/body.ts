@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { type ClientHttp2Stream, constants } from 'node:http2'
 import { CoppiceError } from '@coppice/protocol'
 import type { RelayClient } from './client.ts'
@@ -57,7 +58,9 @@ export async function relayBody(target: RelayTarget, client: RelayClient, call: 
         'content-type': String(answer['content-type'] ?? 'application/octet-stream'),
       })
       client.response.flushHeaders()
-      for await (const chunk of upstream.chunks()) client.response.write(chunk)
+      for await (const chunk of upstream.chunks()) {
+        if (!client.response.write(chunk)) await once(client.response, 'drain', { signal: client.gone })
+      }
       client.response.end()
     } catch (error) {
       upstream.cancel()

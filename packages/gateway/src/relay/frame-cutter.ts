@@ -8,6 +8,9 @@ import {
   MAX_FRAME_PAYLOAD_BYTES,
 } from '@coppice/protocol'
 
+/** Pieces that one frame may come in. The longest, in HTTP/2 DATA of 16 KiB, has 256; each piece keeps a whole buffer alive. */
+const MAX_PIECES = 1024
+
 /**
  * Follows a stream of frames and hands on only whole ones, without copying payloads. So a client never sees half a frame
  * when the session under it breaks, and the next session can go on from `nextOffset`.
@@ -66,7 +69,8 @@ export class FrameCutter {
     }
     if (boundary === 0) {
       this.#held.push(chunk)
-      return []
+      if (this.#held.length <= MAX_PIECES) return []
+      throw new CoppiceError('internal', 'malformed_frame', 'The sandbox sent a frame in too many pieces.')
     }
     const whole = [...this.#held, chunk.subarray(0, boundary)]
     this.#held = boundary < chunk.length ? [chunk.subarray(boundary)] : []

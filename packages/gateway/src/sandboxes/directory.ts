@@ -79,9 +79,12 @@ export class Directory {
     )
   }
 
-  /** The sandbox that a create call with this key made, unless it never came to run. */
+  /**
+   * The sandbox that a create call with this key made. One that never came to run does not count: creates of one key come one
+   * after the other, so it is what a failed one left.
+   */
   byKey(key: string): SandboxRecord | undefined {
-    return this.all().find((record) => record.key === key && !(record.state === 'removed' && record.startedAt === null))
+    return this.all().find((record) => record.key === key && record.startedAt !== null)
   }
 
   /**

@@ -25,6 +25,12 @@ import { Serial } from './serial.ts'
 /** Default milliseconds between SIGTERM and SIGKILL for a sandbox that is removed. */
 const REMOVE_GRACE_MS = 0
 
+/** Milliseconds for taking away what a failed call has begun. */
+const CLEAN_UP_MS = 60_000
+
+/** Milliseconds between two tries to write an end down. */
+const END_RETRY_MS = 5_000
+
 export interface SandboxesOptions {
   config: Config
   directory: Directory
@@ -43,7 +49,7 @@ export class Sandboxes {
   constructor(options: SandboxesOptions) {
     this.#options = options
     options.drivers.onExit((driver, sandbox) => {
-      void this.ended(driver.name, sandbox.id, sandbox.end ?? undefined, sandbox.use)
+      this.#endedForSure(driver.name, sandbox.id, sandbox.end ?? undefined, sandbox.use)
     })
   }
 
@@ -106,7 +112,11 @@ export class Sandboxes {
       } catch (error) {
         const failure = CoppiceError.from(error)
         const end = endRecord('start_failed', failure.message, { lastOutput: await launch.tail(driver, record.id) })
-        await this.#discard(record.id, driver, end)
+        // What fails here is not what the caller has to know; a removal that is recorded is finished at the next start.
+        await directory
+          .update(record.id, (current) => ({ ...current, state: 'removing', end }))
+          .then(() => this.#discard(record.id, driver, end))
+          .catch(() => {})
         throw failure
       }
     })
@@ -128,7 +138,8 @@ export class Sandboxes {
       } catch (error) {
         const failure = CoppiceError.from(error)
         const lastOutput = await launch.tail(driver, id)
-        await driver.stop(id, 0, progress).catch(() => {})
+        // Not the caller's progress: it may be what has ended.
+        await driver.stop(id, 0, new Progress({ timeoutMs: CLEAN_UP_MS })).catch(() => {})
         this.#options.hub.release(id, failure)
         await directory.update(id, (current) => ({
           ...current,
@@ -147,7 +158,8 @@ export class Sandboxes {
     return this.#serial.run(id, async () => {
       const record = directory.find(id)
       if (record.state === 'stopped') return this.info(record)
-      if (record.state !== 'running') throw wrongState(record, 'stopped')
+      // `stopping`: an earlier stop failed half-way. Stopping twice is stopping once.
+      if (record.state !== 'running' && record.state !== 'stopping') throw wrongState(record, 'stopped')
       const driver = drivers.byName(record.driver)
       await directory.update(id, (current) => ({ ...current, state: 'stopping' }))
       const use = await driver.stats(id).catch(() => null)
@@ -177,16 +189,23 @@ export class Sandboxes {
 
   /** Called when a sandbox was seen to have ended; does nothing when that is known or in somebody's hands. */
   async ended(driver: string, id: string, end: Partial<EndRecord> | undefined, use: ResourceUse | null): Promise<void> {
-    const { directory } = this.#options
+    const { directory, drivers } = this.#options
     await this.#serial.run(id, async () => {
       const record = directory.peek(id)
-      if (record?.state !== 'running' || record.driver !== driver) return
+      if ((record?.state !== 'running' && record?.state !== 'stopping') || record.driver !== driver) return
+      // The news may be older than a start that was waiting here before it.
+      if ((await drivers.byName(driver).inspect(id))?.state === 'running') return
       const reason = end?.reason ?? 'killed'
       await this.#stopped(
         id,
         endRecord(reason, end?.message ?? 'It ended by itself.', { use, exitCode: end?.exitCode ?? null }),
       )
     })
+  }
+
+  /** A driver tells an end once. When it cannot be written down (a full disk), it is tried again until it can. */
+  #endedForSure(...news: Parameters<Sandboxes['ended']>): void {
+    this.ended(...news).catch(() => setTimeout(() => this.#endedForSure(...news), END_RETRY_MS).unref())
   }
 
   /** Asks the driver about a sandbox whose session broke: a sandbox that is gone must not keep its callers waiting. */
@@ -269,14 +288,17 @@ export class Sandboxes {
   /** The record says how it ended before anybody who waits is told. */
   async #stopped(id: string, end: EndRecord): Promise<SandboxRecord> {
     const lastOutput = end.lastOutput || this.#lastOutput(id)
-    const stopped = await this.#options.directory.update(id, (current) => ({
+    const stopped = this.#options.directory.update(id, (current) => ({
       ...current,
       state: 'stopped',
       end: { ...end, lastOutput },
     }))
+    // Also when it could not be written: nobody waits for a disk.
+    await stopped.catch(() => {})
     this.#options.hub.release(id, endedError(id, end))
+    const record = await stopped
     this.#outputs.delete(id)
-    return stopped
+    return record
   }
 
   /** Takes away everything but the record. A removal that fails keeps the state `removing`, so that it is tried again. */
@@ -284,7 +306,7 @@ export class Sandboxes {
     this.#options.hub.release(id, endedError(id, end))
     this.#outputs.delete(id)
     // Not the caller's progress: what was begun must be taken away even when the caller has gone.
-    await driver.remove(id, new Progress({ timeoutMs: 60_000 }))
+    await driver.remove(id, new Progress({ timeoutMs: CLEAN_UP_MS }))
     return this.#options.directory.update(id, (current) => ({
       ...current,
       state: 'removed',

@@ -17,6 +17,9 @@ import { Waiters } from './waiters.ts'
 /** Connections of one sandbox that have not said hello yet. One more ends the oldest: the real supervisor speaks at once. */
 const MAX_UNPROVEN = 8
 
+/** Milliseconds for which a call is told why its sandbox went, and not only that it is not there. */
+const RELEASED_MS = 10_000
+
 export interface HubOptions {
   /** Folder that holds one socket folder per sandbox. */
   runDir: string
@@ -41,6 +44,8 @@ interface Entry {
 export class SessionHub {
   readonly #options: HubOptions
   readonly #entries = new Map<string, Entry>()
+  /** Why sandboxes are not expected any more that were a moment ago. */
+  readonly #released = new Map<string, CoppiceError>()
 
   constructor(options: HubOptions) {
     this.#options = options
@@ -72,6 +77,7 @@ export class SessionHub {
     // Tried: 0755 is EACCES from a user namespace. The token decides who may speak, not the mode.
     chmodSync(path, 0o666)
     server.on('error', () => {})
+    this.#released.delete(sandboxId)
     this.#entries.set(sandboxId, {
       token: Buffer.from(token),
       server,
@@ -104,26 +110,30 @@ export class SessionHub {
    */
   async link(sandboxId: string, boundMs: number, progress: Progress): Promise<Link> {
     const entry = this.#entries.get(sandboxId)
-    if (!entry) throw new CoppiceError('failed_precondition', 'not_running', `Sandbox ${sandboxId} is not running.`)
+    if (!entry) {
+      throw (
+        this.#released.get(sandboxId) ??
+        new CoppiceError('failed_precondition', 'not_running', `Sandbox ${sandboxId} is not running.`)
+      )
+    }
     if (entry.link?.alive) return entry.link
     progress.throwIfEnded()
     return entry.waiters.wait(boundMs, progress.signal, () => sessionLost(sandboxId, boundMs))
   }
 
-  /** Cuts the present link, as a fault would. The supervisor dials again. */
-  cut(sandboxId: string): void {
-    this.#entries.get(sandboxId)?.link?.cut()
-  }
-
   /** Stops expecting a sandbox. Calls that wait fail with `reason` at once. */
   release(sandboxId: string, reason: CoppiceError): void {
     const entry = this.#entries.get(sandboxId)
-    if (!entry) return
     this.#entries.delete(sandboxId)
-    entry.waiters.reject(reason)
-    entry.server.close()
-    for (const socket of entry.unproven) socket.destroy()
-    entry.link?.cut()
+    if (entry) {
+      this.#released.set(sandboxId, reason)
+      entry.waiters.reject(reason)
+      entry.server.close()
+      for (const socket of entry.unproven) socket.destroy()
+      entry.link?.cut()
+      // Long enough for the calls that were on the link just cut to come and ask.
+      setTimeout(() => this.#released.delete(sandboxId), RELEASED_MS).unref()
+    }
     rmSync(this.runDir(sandboxId), { recursive: true, force: true })
   }
 
