@@ -2,33 +2,13 @@ import { createReadStream, createWriteStream, mkdtempSync, rmSync, truncateSync,
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
-import { residentBytes } from '../tests/support/host.ts'
+import { growthOf } from '../tests/support/growth.ts'
 import type { World } from '../tests/support/world.ts'
 import { type Figure, mib, rate } from './figures.ts'
 
 const GiB = 1024 ** 3
 const MiB = 1024 ** 2
 const SIZE = 2 * GiB
-
-/** The most memory that gateway and supervisor had above what they had before. */
-async function growth(
-  world: World,
-  supervisorPid: number,
-  work: () => Promise<void>,
-): Promise<{ gateway: number; supervisor: number }> {
-  const before = { gateway: residentBytes(world.gateway.pid), supervisor: residentBytes(supervisorPid) }
-  const peak = { ...before }
-  const timer = setInterval(() => {
-    peak.gateway = Math.max(peak.gateway, residentBytes(world.gateway.pid))
-    peak.supervisor = Math.max(peak.supervisor, residentBytes(supervisorPid))
-  }, 50)
-  try {
-    await work()
-  } finally {
-    clearInterval(timer)
-  }
-  return { gateway: peak.gateway - before.gateway, supervisor: peak.supervisor - before.supervisor }
-}
 
 /** How fast bytes move, and what it costs the two processes that they pass. */
 export async function throughput(world: World): Promise<Figure[]> {
@@ -38,7 +18,7 @@ export async function throughput(world: World): Promise<Figure[]> {
   const folder = mkdtempSync(join(tmpdir(), 'coppice-bench-'))
   const measure = async (name: string, target: number, work: () => Promise<void>) => {
     let elapsed = 0
-    const grown = await growth(world, supervisorPid, async () => {
+    const grown = await growthOf({ gateway: world.gateway.pid, supervisor: supervisorPid }, async () => {
       const start = performance.now()
       await work()
       elapsed = performance.now() - start
