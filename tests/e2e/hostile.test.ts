@@ -31,9 +31,9 @@ afterEach(async () => {
 })
 
 const takeOver = async (answer: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void) => {
-  impostor = await Impostor.replace(world.initPid(bad), answer)
-  // The real supervisor is kept from coming back: root inside can do that.
+  // The real supervisor is kept from coming back, before it can notice anything: root inside can do that.
   process.kill(world.supervisorPid(bad), 'SIGSTOP')
+  impostor = await Impostor.replace(world.initPid(bad), answer)
   return impostor
 }
 
