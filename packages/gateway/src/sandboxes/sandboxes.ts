@@ -9,6 +9,7 @@ import {
   type ResolvedCreateSandbox,
   type ResourceUse,
   type SandboxInfo,
+  SandboxInfoSchema,
 } from '@coppice/protocol'
 import type { Images } from '../images/images.ts'
 import type { RelayTarget } from '../relay/relay.ts'
@@ -241,40 +242,9 @@ export class Sandboxes {
     output.push(bytes)
   }
 
-  /** A record as clients see it: without the token. */
+  /** A record as clients see it: the fields of the schema and no others, so without the token. */
   info(record: SandboxRecord): SandboxInfo {
-    const {
-      id,
-      name,
-      state,
-      image,
-      imageDigest,
-      driver,
-      limits,
-      env,
-      labels,
-      readOnlyRoot,
-      createdAt,
-      startedAt,
-      end,
-    } = record
-    const connected = this.#options.hub.connected(id)
-    return {
-      id,
-      name,
-      state,
-      connected,
-      image,
-      imageDigest,
-      driver,
-      limits,
-      env,
-      labels,
-      readOnlyRoot,
-      createdAt,
-      startedAt,
-      end,
-    }
+    return SandboxInfoSchema.parse({ ...record, connected: this.#options.hub.connected(record.id) })
   }
 
   #lastOutput(id: string): string {
