@@ -39,17 +39,31 @@ import { readRecord, writeDurably } from './record-file.ts'
 export const DRAFT_MAX_AGE_MS = 3_600_000
 
 /**
- * The current version, after helping one that was left half-published. Undefined when there never was one. A damaged slot
- * does not keep anybody from reading the base.
+ * The current version, after helping one that was left half-published. Undefined when there never was one. Who cannot help
+ * (a damaged slot, a read-only file system, a reader without the right to write) still reads: what has not been published
+ * has not happened, and whoever wants to write meets the obstacle itself.
  */
-export async function readBase(folder: KindFolder, stem: string): Promise<EntryRecord | undefined> {
+export function readBase(folder: KindFolder, stem: string): Promise<EntryRecord | undefined> {
+  return settle(folder, stem, (error) => error instanceof BadRecord || errnoOf(error) !== undefined)
+}
+
+/** The same for the sweeper, which must know that nothing can be published any more: a file system's error is thrown. */
+export function settledBase(folder: KindFolder, stem: string): Promise<EntryRecord | undefined> {
+  return settle(folder, stem, (error) => error instanceof BadRecord)
+}
+
+async function settle(
+  folder: KindFolder,
+  stem: string,
+  isExcused: (error: unknown) => boolean,
+): Promise<EntryRecord | undefined> {
   for (;;) {
     const base = readRecord(folder.base(stem), folder.kind, stem)
     if (!base) return undefined
     try {
       if (!(await helpSuccessor(folder, stem, base))) return base
     } catch (error) {
-      if (error instanceof BadRecord) return base
+      if (isExcused(error)) return base
       throw error
     }
   }
@@ -146,8 +160,9 @@ async function publish(
  * Forgets a tombstone for good. Only the one sweeper of a home calls this. It takes the tombstone's slot like any successor,
  * with a record that nobody publishes for it: while it holds the slot the base cannot change, so removing the base by name
  * removes the tombstone and nothing else. A purge that was cut off holds its slot until the next sweep takes it over.
+ * False when somebody builds on the tombstone.
  */
-export async function purge(folder: KindFolder, stem: string, tombstone: EntryRecord): Promise<void> {
+export async function purge(folder: KindFolder, stem: string, tombstone: EntryRecord): Promise<boolean> {
   const slot = folder.slot(stem, tombstone.nonce)
   const marker: EntryRecord = { ...tombstone, nonce: newNonce(), version: tombstone.version + 1, purge: true }
   const draft = folder.draft(stem, marker.nonce)
@@ -155,11 +170,13 @@ export async function purge(folder: KindFolder, stem: string, tombstone: EntryRe
   try {
     if (!(await linkFirst(draft, slot))) {
       const holder = readRecord(slot, folder.kind, stem)
-      if (holder?.purge !== true) return
+      if (holder?.purge !== true) return false
     }
     const base = readRecord(folder.base(stem), folder.kind, stem)
-    if (base?.nonce === tombstone.nonce) await unlink(folder.base(stem))
+    const isStillThere = base?.nonce === tombstone.nonce
+    if (isStillThere) await unlink(folder.base(stem))
     await unlinkQuietly(slot)
+    return isStillThere
   } finally {
     await unlinkQuietly(draft)
   }

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { startWriter } from './contract-processes.ts'
+import { freeze, startWriter } from './contract-processes.ts'
 import type { Tally } from './contract-writer.ts'
 import type { Registry, Store } from './store.ts'
+
+export { describeKills } from './contract-kills.ts'
 
 /** Data of one test, and ways to it. */
 export interface StoreFixture {
@@ -20,9 +22,6 @@ interface Note {
 }
 
 const KIND = 'notes'
-/** Each round kills four writers. 3 rounds show the principle in a second; COPPICE_KILL_ROUNDS=125 makes it 500 kills. */
-const KILL_ROUNDS = Number(process.env.COPPICE_KILL_ROUNDS ?? 3)
-
 /** The examination that every registry passes. See store.ts for what it promises. */
 export function describeStore(name: string, factory: () => Promise<StoreFixture>): void {
   describe(`registry: ${name}`, () => {
@@ -220,45 +219,84 @@ export function describeStore(name: string, factory: () => Promise<StoreFixture>
       expect(listing.skipped).toMatchObject([{ reason: 'invalid_value', detail: 'text must not be bad' }])
     })
 
-    it('lands every update of one entry from 8 processes at once', { timeout: 30_000 }, async () => {
-      await registry.kind<Tally>('tallies').put('t', { total: 0, writers: {} })
-      const writers = Array.from({ length: 8 }, (_, i) => startWriter(fixture, `w${i}`, 13))
-      await Promise.all(writers.map((writer) => writer.ended))
-      const tally = await registry.kind<Tally>('tallies').get('t')
-      expect(tally).toMatchObject({ version: 105, value: { total: 104 } })
-      expect(Object.values(tally?.value.writers ?? {})).toEqual(Array(8).fill(13))
+    it('lands 100 updates of one entry from 8 processes at once, in under a second', { timeout: 60_000 }, async () => {
+      const tallies = registry.kind<Tally>('tallies')
+      const race = async (id: string): Promise<number> => {
+        await tallies.put(id, { total: 0, writers: {} })
+        const shares = [13, 13, 13, 13, 12, 12, 12, 12]
+        const writers = shares.map((share, i) => startWriter(fixture, `w${i}`, share, id))
+        await Promise.all(writers.map((writer) => writer.ready))
+        const start = performance.now()
+        for (const writer of writers) writer.go()
+        const ends = await Promise.all(writers.map((writer) => writer.ended))
+        const elapsed = performance.now() - start
+        expect(ends.map((end) => end.acknowledged)).toEqual(shares)
+        const tally = await tallies.get(id)
+        expect(tally).toMatchObject({ version: 101, value: { total: 100 } })
+        expect(tally?.value.writers).toEqual(Object.fromEntries(shares.map((share, i) => [`w${i}`, share])))
+        return elapsed
+      }
+      // All land each time. The second is the store's; what else the machine does at that moment is not.
+      let elapsed = await race('t0')
+      for (let round = 1; round < 4 && elapsed >= 1000; round++) elapsed = Math.min(elapsed, await race(`t${round}`))
+      expect(elapsed).toBeLessThan(1000)
     })
 
-    it('loses and doubles nothing when writers are killed at random', {
-      timeout: 10_000 * (KILL_ROUNDS + 1),
-    }, async () => {
+    it('keeps an entry removed while 4 processes are updating it', async () => {
       const tallies = registry.kind<Tally>('tallies')
       await tallies.put('t', { total: 0, writers: {} })
-      const acknowledged: Record<string, number> = {}
-      let lastVersion = 0
-      for (let round = 0; round < KILL_ROUNDS; round++) {
-        const writers = Array.from({ length: 4 }, (_, i) => startWriter(fixture, `r${round}w${i}`, 0))
-        await Promise.all(writers.map((writer) => writer.first))
-        for (const writer of writers) {
-          const until = performance.now() + Math.random() * 40
-          do {
-            const seen = await tallies.get('t')
-            expect(seen?.version).toBeGreaterThanOrEqual(lastVersion)
-            lastVersion = seen?.version ?? 0
-          } while (performance.now() < until)
-          writer.child.kill('SIGKILL')
-        }
-        for (const writer of writers) acknowledged[writer.name] = await writer.ended
+      const writers = Array.from({ length: 4 }, (_, i) => startWriter(fixture, `w${i}`, 0))
+      await Promise.all(writers.map((writer) => writer.ready))
+      for (const writer of writers) writer.go()
+      await Promise.all(writers.map((writer) => writer.first))
+      expect(await tallies.remove('t')).toBe(true)
+      expect(await tallies.get('t')).toBeUndefined()
+      const ends = await Promise.all(writers.map((writer) => writer.ended))
+      expect(ends.map((end) => end.gone)).toEqual([true, true, true, true])
+      expect(await tallies.get('t')).toBeUndefined()
+      expect((await tallies.list()).entries).toEqual([])
+    })
+
+    it('is not brought back by a writer that was frozen in the middle of an update', { timeout: 60_000 }, async () => {
+      const tallies = registry.kind<Tally>('tallies')
+      await tallies.put('t', { total: 0, writers: {}, life: 0 })
+      const writer = startWriter(fixture, 'late', 0)
+      await writer.ready
+      writer.go()
+      await writer.first
+      for (let life = 1; life <= 25; life++) {
+        await freeze(writer.child)
+        await tallies.remove('t')
+        expect(await tallies.get('t')).toBeUndefined()
+        const created = await tallies.put('t', { total: 0, writers: {}, life }, { expect: 'absent' })
+        const acknowledged = writer.next()
+        writer.child.kill('SIGCONT')
+        await acknowledged
+        const seen = await tallies.get('t')
+        expect(seen?.value.life).toBe(life)
+        // Everything since its creation was built on it: the new life's versions and its count go up together.
+        expect(seen?.version).toBe(created.version + (seen?.value.total ?? Number.NaN))
       }
-      const { value, version } = await tallies.update('t', (tally) => ({ ...tally }))
-      const counts = Object.values(value.writers)
-      expect(value.total).toBe(counts.reduce((sum, count) => sum + count, 0))
-      expect(version).toBe(value.total + 2)
-      for (const [name, count] of Object.entries(acknowledged)) {
-        const landed = value.writers[name] ?? 0
-        expect(landed, name).toBeGreaterThanOrEqual(count)
-        expect(landed, name).toBeLessThanOrEqual(count + 1)
+      writer.child.kill('SIGKILL')
+      await writer.ended
+    })
+
+    it('does not make writers of different entries wait for one another', { timeout: 60_000 }, async () => {
+      const tallies = registry.kind<Tally>('tallies')
+      await tallies.put('t', { total: 0, writers: {} })
+      for (let round = 0; round < 10; round++) {
+        const frozen = startWriter(fixture, `frozen${round}`, 0)
+        await frozen.ready
+        frozen.go()
+        await frozen.first
+        await freeze(frozen.child)
+        // Neither another entry nor even the same one needs anything from the process that stands.
+        await notes.put('other', { text: String(round) })
+        await tallies.update('t', (tally) => ({ ...tally }))
+        frozen.child.kill('SIGKILL')
+        await frozen.ended
       }
+      expect((await notes.get('other'))?.version).toBe(10)
     })
   })
 }

@@ -92,6 +92,38 @@ describe('registry files', () => {
     expect((await stat(base('bad'))).ino).toBe(before.ino)
   })
 
+  it('are all in the folder of their kind, whatever the id', async () => {
+    const ids = [
+      '../x',
+      '/abs',
+      '../../../../tmp/x',
+      'a\0b',
+      'CON',
+      '\u{1f331}',
+      'e\u0301',
+      '\u00e9',
+      '.',
+      '..',
+      'a/b\\c',
+    ]
+    for (const id of ids) await notes.put(id, { text: id })
+    const files = await readdir(fixture.place, { recursive: true, withFileTypes: true })
+    const paths = files.filter((file) => !file.isDirectory()).map((file) => join(file.parentPath, file.name))
+    expect(paths.sort()).toEqual(ids.map(base).sort())
+    for (const id of ids) expect((await notes.get(id))?.value.text).toBe(id)
+  })
+
+  it('of a newer version keep what it has written beside the value', async () => {
+    await notes.put('a', { text: 'one' })
+    const record = JSON.parse(await readFile(base('a'), 'utf8')) as object
+    await writeFile(base('a'), JSON.stringify({ ...record, origin: { host: 'h1' } }))
+    await notes.update('a', () => ({ text: 'two' }))
+    expect(JSON.parse(await readFile(base('a'), 'utf8'))).toMatchObject({
+      origin: { host: 'h1' },
+      value: { text: 'two' },
+    })
+  })
+
   it('of strangers are named in the list of what was skipped', async () => {
     await notes.put('a', { text: 'one' })
     await writeFile(join(folder, 'README'), 'hello')
@@ -127,6 +159,21 @@ describe('registry files', () => {
       expect(listing.entries.map((entry) => entry.id)).toEqual(['open'])
       expect(listing.skipped).toMatchObject([{ file: `${stemOf('closed')}.json`, reason: 'unreadable' }])
       await expect(notes.get('closed')).rejects.toMatchObject({ code: 'permission_denied' })
+    } finally {
+      process.seteuid?.(0)
+    }
+  })
+
+  it('are found one by one where the folder cannot even be listed', async (ctx) => {
+    if (process.geteuid?.() !== 0) ctx.skip('needs root, to become somebody else')
+    await notes.put('a', { text: 'one' })
+    await chmod(base('a'), 0o644)
+    for (const path of [fixture.place, folder]) await chmod(path, 0o711)
+    process.seteuid?.(65_534)
+    try {
+      expect((await notes.get('a'))?.value.text).toBe('one')
+      expect(await notes.get('b')).toBeUndefined()
+      await expect(notes.list()).rejects.toMatchObject({ code: 'permission_denied', facts: { errno: 'EACCES' } })
     } finally {
       process.seteuid?.(0)
     }
@@ -169,18 +216,45 @@ describe('registry files', () => {
       expect((await notes.get('a'))?.value.text).toBe('two')
       expect((await notes.put('a', { text: 'three' })).version).toBe(3)
       await age(draft, 2 * HOUR)
-      expect(await registry.sweep()).toEqual({ leftovers: 2, tombstones: 0 })
+      expect(await registry.sweep()).toEqual({ leftovers: 2, tombstones: 0, failed: [] })
       await expect(stat(slot)).rejects.toThrow('ENOENT')
       expect((await notes.get('a'))?.value.text).toBe('three')
+    })
+
+    it('are swept by the gateway only, however old they are', async () => {
+      await notes.put('a', { text: 'one' })
+      const { draft, slot } = await plantSuccessor('a', newNonce(), 2)
+      await age(draft, 100 * DAY)
+      const another = (await FileRegistry.open(fixture.place)).kind<Note>('notes')
+      await another.update('a', () => ({ text: 'two' }))
+      await another.put('b', { text: 'b' })
+      await another.remove('b')
+      await another.list()
+      expect((await stat(draft)).ino).toBe((await stat(slot)).ino)
+    })
+
+    it('and damaged do not keep anybody from reading, and are named to who would write', async () => {
+      await notes.put('a', { text: 'one' })
+      await notes.put('b', { text: 'one' })
+      const { draft, slot } = await plantSuccessor('a', await nonceOf('a'), 2)
+      await truncate(slot, 10)
+      expect((await notes.get('a'))?.value.text).toBe('one')
+      expect((await notes.list()).entries.map((entry) => entry.id)).toEqual(['a', 'b'])
+      await expect(notes.put('a', { text: 'two' })).rejects.toMatchObject({
+        reason: 'entry_unreadable',
+        facts: { path: slot, skip: 'corrupt' },
+      })
+      await age(draft, 2 * HOUR)
+      expect((await stat(slot)).size).toBe(10)
     })
 
     it('before taking the slot are swept by age, never earlier', async () => {
       await notes.put('a', { text: 'one' })
       const { draft, slot } = await plantSuccessor('a', newNonce(), 2)
       await rm(slot)
-      expect(await registry.sweep()).toEqual({ leftovers: 0, tombstones: 0 })
+      expect(await registry.sweep()).toEqual({ leftovers: 0, tombstones: 0, failed: [] })
       await age(draft, 2 * HOUR)
-      expect(await registry.sweep()).toEqual({ leftovers: 1, tombstones: 0 })
+      expect(await registry.sweep()).toEqual({ leftovers: 1, tombstones: 0, failed: [] })
       expect(await readdir(folder)).toEqual([`${stemOf('a')}.json`])
     })
 
@@ -193,12 +267,30 @@ describe('registry files', () => {
     })
   })
 
+  it('that cannot be swept are named, and keep no other from being swept', async () => {
+    for (const id of ['a', 'b']) await notes.put(id, { text: 'one' })
+    await registry.kind<Note>('others').put('c', { text: 'one' })
+    const leftovers: string[] = []
+    for (const id of ['a', 'b']) {
+      const { draft, slot } = await plantSuccessor(id, newNonce(), 2)
+      await rm(slot)
+      await age(draft, 2 * HOUR)
+      leftovers.push(draft)
+    }
+    await truncate(base('a'), 3)
+    await registry.kind<Note>('others').remove('c')
+    const swept = await registry.sweep(Date.now() + 8 * DAY)
+    expect(swept).toMatchObject({ leftovers: 1, tombstones: 1, failed: [{ path: leftovers[0] }] })
+    await expect(stat(leftovers[1] ?? '')).rejects.toThrow('ENOENT')
+    expect((await stat(base('a'))).size).toBe(3)
+  })
+
   describe('of removed entries', () => {
     it('are forgotten after 7 days, and the id can be created anew', async () => {
       await notes.put('a', { text: 'one' })
       await notes.remove('a')
-      expect(await registry.sweep(Date.now() + 6 * DAY)).toEqual({ leftovers: 0, tombstones: 0 })
-      expect(await registry.sweep(Date.now() + 8 * DAY)).toEqual({ leftovers: 0, tombstones: 1 })
+      expect(await registry.sweep(Date.now() + 6 * DAY)).toEqual({ leftovers: 0, tombstones: 0, failed: [] })
+      expect(await registry.sweep(Date.now() + 8 * DAY)).toEqual({ leftovers: 0, tombstones: 1, failed: [] })
       expect(await readdir(folder)).toEqual([])
       expect(await notes.put('a', { text: 'new' }, { expect: 'absent' })).toMatchObject({ version: 1 })
     })

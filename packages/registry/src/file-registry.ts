@@ -1,19 +1,12 @@
-import { mkdir, readdir, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { CoppiceError } from '@coppice/protocol/wire'
-import { withFaults } from './faults.ts'
+import { registryFault, withFaults } from './faults.ts'
 import { FileStore } from './file-store.ts'
-import { KindFolder } from './kind-folder.ts'
-import { checkKind, isPlainObject } from './record.ts'
+import { KindFolder, makeFolder } from './kind-folder.ts'
+import { checkKind, isKind, isPlainObject } from './record.ts'
 import type { EntryValue, Parse, Registry, Store } from './store.ts'
-import { sweepFolder } from './sweep.ts'
-
-/** What a sweep removed. */
-export interface SweepResult {
-  /** Files that crashed writers left behind. */
-  leftovers: number
-  /** Removals that were remembered long enough. */
-  tombstones: number
-}
+import { type SweepResult, sweepFolder } from './sweep.ts'
 
 /**
  * A registry of one file per entry: `<dir>/<kind>/<sha256 of the id>.json`, files 0600, folders 0700. Any number of
@@ -27,10 +20,11 @@ export class FileRegistry implements Registry {
     this.dir = dir
   }
 
-  /** Opens the registry in `dir` and makes the folder when it is not there. */
-  static async open(dir: string): Promise<FileRegistry> {
+  /** Opens the registry in the folder `place` and makes the folder when it is not there. */
+  static async open(place: string): Promise<FileRegistry> {
+    const dir = resolve(place)
     await withFaults(dir, async () => {
-      await mkdir(dir, { recursive: true, mode: 0o700 })
+      await makeFolder(dir)
       if (!(await stat(dir)).isDirectory())
         throw new CoppiceError('unavailable', 'registry_io', `${dir} is not a folder.`)
       await readdir(dir)
@@ -50,19 +44,38 @@ export class FileRegistry implements Registry {
 
   /**
    * Removes leftovers of crashed writers (older than 1 hour) and forgets removals (older than 7 days), in every kind's
-   * folder. Only one process at a time may do this: the gateway of the home.
+   * folder. Only one process at a time may do this: the gateway of the home. Throws when the registry cannot be read; what
+   * hinders one folder or one file only is in `failed`.
    */
   sweep(now = Date.now()): Promise<SweepResult> {
     return withFaults(this.dir, async () => {
-      const result: SweepResult = { leftovers: 0, tombstones: 0 }
-      for (const entry of await readdir(this.dir, { withFileTypes: true })) {
-        if (!entry.isDirectory() || !/^[a-z][a-z0-9-]{0,62}$/.test(entry.name)) continue
-        const swept = await sweepFolder(new KindFolder(this.dir, entry.name), now)
-        result.leftovers += swept.leftovers
-        result.tombstones += swept.tombstones
+      const result: SweepResult = { leftovers: 0, tombstones: 0, failed: [] }
+      for (const kind of await this.#kindsOnDisk()) {
+        const folder = new KindFolder(this.dir, kind)
+        try {
+          const swept = await sweepFolder(folder, now)
+          result.leftovers += swept.leftovers
+          result.tombstones += swept.tombstones
+          result.failed.push(...swept.failed)
+        } catch (error) {
+          result.failed.push({ path: folder.path, detail: registryFault(error, folder.path).message })
+        }
       }
       return result
     })
+  }
+
+  /** Kinds that have a folder, in the order of their code units: those of other versions too. */
+  kinds(): Promise<string[]> {
+    return withFaults(this.dir, () => this.#kindsOnDisk())
+  }
+
+  async #kindsOnDisk(): Promise<string[]> {
+    const names = await readdir(this.dir, { withFileTypes: true })
+    return names
+      .filter((entry) => entry.isDirectory() && isKind(entry.name))
+      .map((entry) => entry.name)
+      .sort()
   }
 }
 

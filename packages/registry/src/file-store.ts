@@ -186,7 +186,8 @@ export class FileStore<T extends EntryValue> implements Store<T> {
   }
 }
 
-function unreadable(path: string, bad: BadRecord): CoppiceError {
+function unreadable(base: string, bad: BadRecord): CoppiceError {
+  const path = bad.path ?? base
   return new CoppiceError(
     'failed_precondition',
     'entry_unreadable',

@@ -1,4 +1,6 @@
-export { FileRegistry, type SweepResult } from './file-registry.ts'
+export { FileRegistry } from './file-registry.ts'
+export { type InspectedKind, inspectRegistry } from './inspect.ts'
+export { type RuntimeChange, type RuntimeFacts, type UpsertOptions, upsertRuntime } from './runtime-record.ts'
 export type {
   Change,
   Entry,
@@ -12,3 +14,4 @@ export type {
   SkipReason,
   Store,
 } from './store.ts'
+export type { SweepResult } from './sweep.ts'

@@ -1,15 +1,19 @@
 import { mkdir, open, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { errnoOf } from './faults.ts'
+import { SharedSync } from './shared-sync.ts'
 
 /** The folder of one kind, and the names in it. */
 export class KindFolder {
   readonly kind: string
   readonly path: string
+  readonly #sync: SharedSync
   #ensured: Promise<void> | undefined
 
   constructor(registryDir: string, kind: string) {
     this.kind = kind
     this.path = join(registryDir, kind)
+    this.#sync = new SharedSync(() => syncFolder(this.path))
   }
 
   base(stem: string): string {
@@ -24,7 +28,7 @@ export class KindFolder {
     return `${this.path}/${stem}.${parentNonce}.next`
   }
 
-  /** Makes the folder, mode 0700, and makes that durable. */
+  /** Makes the folder, mode 0700, and makes that durable, whoever has made it. */
   ensure(): Promise<void> {
     this.#ensured ??= this.#make().catch((error) => {
       this.#ensured = undefined
@@ -34,13 +38,13 @@ export class KindFolder {
   }
 
   async #make(): Promise<void> {
-    const made = await mkdir(this.path, { recursive: true, mode: 0o700 })
-    if (made !== undefined) await syncFolder(dirname(this.path))
+    await makeFolder(this.path)
+    await syncFolder(dirname(this.path))
   }
 
   /** Returns when every link, rename and unlink in the folder so far is on the disk. */
   sync(): Promise<void> {
-    return syncFolder(this.path)
+    return this.#sync.request()
   }
 
   /** Throws the file system's error when the registry itself is not there: a kind without entries is another thing. */
@@ -49,7 +53,34 @@ export class KindFolder {
   }
 }
 
-async function syncFolder(path: string): Promise<void> {
+/**
+ * Makes a folder, mode 0700, with those above it that are missing; what was made is on the disk. Not Node's recursive mkdir:
+ * on a read-only file system that one says ENOENT, as if something were not there.
+ */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    if (!(await makeOne(path))) return
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT' || dirname(path) === path) throw error
+    await makeFolder(dirname(path))
+    await makeOne(path)
+  }
+  await syncFolder(dirname(path))
+}
+
+/** False when it is there already. */
+async function makeOne(path: string): Promise<boolean> {
+  try {
+    await mkdir(path, { mode: 0o700 })
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Returns when every change to a folder's names so far is on the disk. */
+export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, 'r')
   try {
     await folder.sync()

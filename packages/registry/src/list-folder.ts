@@ -1,14 +1,12 @@
 import { readdir } from 'node:fs/promises'
-import { setImmediate } from 'node:timers/promises'
 import { readBase } from './chain.ts'
 import { errnoOf, registryFault } from './faults.ts'
 import type { KindFolder } from './kind-folder.ts'
+import { FETCHED_AT_ONCE, FROM_DISK_MS, prefetch } from './prefetch.ts'
 import { BadRecord, type EntryRecord } from './record.ts'
 import { readRecord } from './record-file.ts'
+import { Slices } from './slices.ts'
 import type { Entry, EntryValue, Listing, Parse, Skipped, SkipReason } from './store.ts'
-
-/** The event loop is held no longer than this, milliseconds. */
-const SLICE_MS = 5
 
 /** Hex digits of a sha256. */
 const STEM_LENGTH = 64
@@ -42,9 +40,15 @@ export interface FolderVisitor {
   skip(file: string, reason: SkipReason, detail: string): void
 }
 
-/** Reads every record of a folder, tombstones included. */
+/**
+ * Reads every record of a folder, tombstones included. The event loop turns every few milliseconds, and where a record has to
+ * come from the disk the next ones are fetched beside it.
+ */
 export async function readEach(folder: KindFolder, visitor: FolderVisitor): Promise<void> {
   const names = await folderNames(folder)
+  const slices = new Slices()
+  // The names of a large folder have held the event loop for some milliseconds when they arrive.
+  await slices.next()
   const unsettled = new Set<string>()
   const stems: string[] = []
   for (const name of names) {
@@ -52,15 +56,19 @@ export async function readEach(folder: KindFolder, visitor: FolderVisitor): Prom
     if (stem) stems.push(stem)
     else if (!PASSING_NAME.test(name)) visitor.skip(name, 'foreign', 'Its name is none of the registry.')
     else if (name.endsWith('.next')) unsettled.add(name.slice(0, STEM_LENGTH))
+    if (slices.isOver()) await slices.next()
   }
-  let sliceStart = performance.now()
-  for (const stem of stems) {
+  let fetched = 0
+  for (const [at, stem] of stems.entries()) {
+    const start = performance.now()
     await visit(folder, stem, unsettled.has(stem), visitor)
-    if (performance.now() - sliceStart > SLICE_MS) {
-      await setImmediate()
-      sliceStart = performance.now()
+    if (at >= fetched && performance.now() - start > FROM_DISK_MS) {
+      fetched = at + 1 + FETCHED_AT_ONCE
+      await prefetch(stems.slice(at + 1, fetched).map((next) => folder.base(next)))
     }
+    if (slices.isOver()) await slices.next()
   }
+  await slices.next()
 }
 
 /** An entry that nobody was changing when the folder was read needs no look at its slot. */

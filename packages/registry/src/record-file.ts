@@ -1,10 +1,11 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { FilePool } from '@coppice/limits'
 import { errnoOf } from './faults.ts'
 import { BadRecord, decodeRecord, type EntryRecord, MAX_RECORD_BYTES } from './record.ts'
 
 /** Symlinks are not followed and a FIFO does not block. */
-const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+export const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
 
 /**
  * Reads one record. Undefined when there is no such file. Throws `BadRecord` for a file that is no record, and the file
@@ -14,6 +15,15 @@ const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBL
  * pool. Who reads many of them lets the event loop run in between.
  */
 export function readRecord(path: string, kind: string, stem: string): EntryRecord | undefined {
+  try {
+    return readUnnamed(path, kind, stem)
+  } catch (error) {
+    if (error instanceof BadRecord) error.path = path
+    throw error
+  }
+}
+
+function readUnnamed(path: string, kind: string, stem: string): EntryRecord | undefined {
   const file = openForRead(path)
   if (file === undefined) return undefined
   try {
@@ -49,13 +59,14 @@ function readAll(file: number, size: number): Buffer {
   return bytes.subarray(0, at)
 }
 
+/** Drafts that are being written in this process: a thousand changes at once must not need a thousand descriptors. */
+const drafts = new FilePool()
+
 /** Writes a new file of mode 0600 and returns when its bytes are on the disk. Throws EEXIST when the name is taken. */
 export async function writeDurably(path: string, bytes: Buffer): Promise<void> {
-  const file = await open(path, 'wx', 0o600)
-  try {
+  const write = async (file: FileHandle) => {
     await file.writeFile(bytes)
     await file.datasync()
-  } finally {
-    await file.close()
   }
+  await drafts.use(path, 'wx', write, 0o600)
 }

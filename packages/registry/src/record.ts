@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { CoppiceError } from '@coppice/protocol/wire'
 import type { EntryValue, SkipReason } from './store.ts'
 
@@ -30,15 +30,22 @@ export interface EntryRecord {
 /** A file that is no record of ours, and why. */
 export class BadRecord extends Error {
   readonly reason: SkipReason
+  /** The file, where it is known. */
+  path: string | undefined
   constructor(reason: SkipReason, detail: string) {
     super(detail)
     this.reason = reason
   }
 }
 
+/** True for the name of a kind: lower-case letters, digits and "-", at most 63, starting with a letter. */
+export function isKind(name: string): boolean {
+  return /^[a-z][a-z0-9-]{0,62}$/.test(name)
+}
+
 /** Throws `invalid_argument/invalid_kind`. */
 export function checkKind(kind: string): void {
-  if (!/^[a-z][a-z0-9-]{0,62}$/.test(kind)) {
+  if (!isKind(kind)) {
     throw new CoppiceError('invalid_argument', 'invalid_kind', `"${kind}" is not the name of a kind.`)
   }
 }
@@ -51,7 +58,7 @@ export function fileStem(id: string): string {
   if (typeof id !== 'string' || id.length === 0 || !id.isWellFormed() || Buffer.byteLength(id) > MAX_ID_BYTES) {
     throw new CoppiceError('invalid_argument', 'invalid_id', `An id is 1 to ${MAX_ID_BYTES} bytes of valid Unicode.`)
   }
-  return createHash('sha256').update(id).digest('hex')
+  return hash('sha256', id)
 }
 
 /** 128 random bits, hex. */

@@ -1,5 +1,5 @@
 import { readdir, stat, unlink } from 'node:fs/promises'
-import { DRAFT_MAX_AGE_MS, purge, readBase } from './chain.ts'
+import { DRAFT_MAX_AGE_MS, purge, settledBase } from './chain.ts'
 import { errnoOf } from './faults.ts'
 import type { KindFolder } from './kind-folder.ts'
 import { readEach } from './list-folder.ts'
@@ -10,12 +10,29 @@ export const TOMBSTONE_AGE_MS = 7 * 24 * 3_600_000
 
 const PASSING_NAME = /^([0-9a-f]{64})\.([0-9a-f]{32})\.(new|next)$/
 
+/** What a sweep removed. */
+export interface SweepResult {
+  /** Files that crashed writers left behind. */
+  leftovers: number
+  /** Removals that were remembered long enough. */
+  tombstones: number
+  /** Paths that could not be swept, and why. They hinder nothing but their own removal. */
+  failed: { path: string; detail: string }[]
+}
+
 /**
  * Removes what crashed writers left behind and forgets old removals. Safe beside any number of readers and writers, but
- * only one process may sweep a registry at a time: the gateway of the home.
+ * only one process may sweep a registry at a time: the gateway of the home. What cannot be swept is in `failed` and keeps
+ * nothing else from being swept; throws only when the folder itself cannot be read.
  */
-export async function sweepFolder(folder: KindFolder, now: number): Promise<{ leftovers: number; tombstones: number }> {
-  const leftovers = await sweepLeftovers(folder, now)
+export async function sweepFolder(folder: KindFolder, now: number): Promise<SweepResult> {
+  const result: SweepResult = { leftovers: 0, tombstones: 0, failed: [] }
+  for (const name of await namesIn(folder)) {
+    const path = `${folder.path}/${name}`
+    await attempt(result, path, async () => {
+      if (await sweepLeftover(folder, name, now)) result.leftovers++
+    })
+  }
   const old: [string, EntryRecord][] = []
   await readEach(folder, {
     record: (_file, record, stem) => {
@@ -23,24 +40,43 @@ export async function sweepFolder(folder: KindFolder, now: number): Promise<{ le
     },
     skip: () => undefined,
   })
-  for (const [stem, tombstone] of old) await purge(folder, stem, tombstone)
-  if (old.length > 0) await folder.sync()
-  return { leftovers, tombstones: old.length }
+  for (const [stem, tombstone] of old) {
+    await attempt(result, folder.base(stem), async () => {
+      if (await purge(folder, stem, tombstone)) result.tombstones++
+    })
+  }
+  if (result.tombstones > 0) await folder.sync()
+  return result
 }
 
-async function sweepLeftovers(folder: KindFolder, now: number): Promise<number> {
-  let swept = 0
-  for (const name of await namesIn(folder)) {
-    const [, stem, nonce, suffix] = PASSING_NAME.exec(name) ?? []
-    if (!stem || !nonce || !(await isOlder(`${folder.path}/${name}`, now))) continue
-    const base = await settledBase(folder, stem)
-    if (base === 'damaged') continue
-    // What still stands in the slot of the current base is a purge that was cut off, or damaged: not ours to take away.
-    if (suffix === 'next' && base !== 'none' && base.nonce === nonce) continue
-    await unlink(`${folder.path}/${name}`).catch(() => undefined)
-    swept++
+async function attempt(result: SweepResult, path: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    if (!(error instanceof BadRecord) && errnoOf(error) === undefined) throw error
+    result.failed.push({ path, detail: (error as Error).message })
   }
-  return swept
+}
+
+/** True when the file was a leftover and is gone. */
+async function sweepLeftover(folder: KindFolder, name: string, now: number): Promise<boolean> {
+  const [, stem, nonce, suffix] = PASSING_NAME.exec(name) ?? []
+  if (!stem || !nonce || !(await isOlder(`${folder.path}/${name}`, now))) return false
+  // Reading the base publishes whatever still can be, so that what remains afterwards is not needed.
+  const base = await settledBase(folder, stem)
+  // What still stands in the slot of the current base is a purge that was cut off, or damaged: not ours to take away.
+  if (suffix === 'next' && base?.nonce === nonce) return false
+  return (await removeIfThere(`${folder.path}/${name}`)) === 'removed'
+}
+
+async function removeIfThere(path: string): Promise<'removed' | 'gone'> {
+  try {
+    await unlink(path)
+    return 'removed'
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return 'gone'
+    throw error
+  }
 }
 
 async function namesIn(folder: KindFolder): Promise<string[]> {
@@ -52,20 +88,11 @@ async function namesIn(folder: KindFolder): Promise<string[]> {
   }
 }
 
-/** Reading the base publishes whatever still can be, so that what remains afterwards is not needed. */
-async function settledBase(folder: KindFolder, stem: string): Promise<EntryRecord | 'none' | 'damaged'> {
-  try {
-    return (await readBase(folder, stem)) ?? 'none'
-  } catch (error) {
-    if (error instanceof BadRecord) return 'damaged'
-    throw error
-  }
-}
-
 async function isOlder(path: string, now: number): Promise<boolean> {
   try {
     return now - (await stat(path)).mtimeMs > DRAFT_MAX_AGE_MS
-  } catch {
-    return false
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false
+    throw error
   }
 }

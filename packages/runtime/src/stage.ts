@@ -1,6 +1,7 @@
 import { chmod, mkdir, mkdtemp, open, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { openFiles } from '@coppice/limits'
 import { CoppiceError, Progress } from '@coppice/protocol/wire'
 import { bundleSupervisor } from './bundle-supervisor.ts'
 import { findInputs, type RuntimeArch } from './inputs.ts'
@@ -36,7 +37,7 @@ const STALE_STAGING_MS = 3_600_000
  * Any number of processes may stage at once. Bundles are never changed or removed: sandboxes run from them.
  *
  * Throws `failed_precondition/runtime_input_missing` (the hint names the package), `unsupported/foreign_architecture`,
- * `internal/supervisor_bundle_failed`.
+ * `internal/supervisor_bundle_failed`, `resource_exhausted/open_file_limit`.
  */
 export async function stageRuntime(options: StageOptions): Promise<StagedRuntime> {
   const { arch = 'x64', progress = Progress.none() } = options
@@ -49,6 +50,7 @@ export async function stageRuntime(options: StageOptions): Promise<StagedRuntime
   if (known) return { dir: join(cacheDir, known), digest: known }
 
   progress.report('Staging the runtime bundle')
+  await openFiles.admit()
   await mkdir(cacheDir, { recursive: true, mode: 0o755 })
   await removeStale(cacheDir)
   const staging = await mkdtemp(join(cacheDir, '.staging-'))

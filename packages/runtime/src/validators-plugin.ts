@@ -53,8 +53,9 @@ export function validatorsPlugin(): Plugin {
     name: VALIDATORS_MODULE,
     setup(build) {
       build.onResolve({ filter: /^coppice:validators$/ }, () => ({ path: VALIDATORS_MODULE, namespace: 'coppice' }))
-      build.onLoad({ filter: /.*/, namespace: 'coppice' }, () => ({
-        contents: validatorsSource(),
+      build.onLoad({ filter: /.*/, namespace: 'coppice' }, async () => ({
+        // Names too, unlike elsewhere: nobody reads this code, and each of its hundreds of names costs the supervisor memory.
+        contents: (await build.esbuild.transform(validatorsSource(), { minify: true, format: 'esm' })).code,
         loader: 'js',
         resolveDir: import.meta.dirname,
       }))

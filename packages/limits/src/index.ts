@@ -1,0 +1,8 @@
+export { type BuildStep, runBuildStep, type StepResult, type StepTry } from './build-step.ts'
+export { FilePool } from './file-pool.ts'
+export { type Grant, OpenFileGuard, openFiles } from './guard.ts'
+export { limitText, type OpenFileLimit } from './limit.ts'
+export { parseLimit, parseProcLimits, parseUlimit } from './parse.ts'
+export { readOpenFileLimit } from './read-limit.ts'
+export { saysTooManyFiles } from './too-many-files.ts'
+export { LEAST_OPEN_FILES, wantedOpenFiles } from './wanted.ts'
