@@ -44,18 +44,22 @@ describe('the command line', () => {
       'ls',
       'inspect',
       'logs',
+      'network',
+      'forward',
+      'preview',
       'stats',
       'stop',
       'start',
       'rm',
       'image',
       'gateway',
+      'doctor',
     ],
   ])('shows every command in its help', async (...names) => {
     const { code, out } = await run('--help')
     expect(code).toBe(0)
     for (const name of names) expect(out).toMatch(new RegExp(`^  ${name}\\b`, 'm'))
-    expect(out).not.toMatch(/^ {2}(fork|doctor)\b/m)
+    expect(out).not.toMatch(/^ {2}(fork)\b/m)
   })
 
   it.each([
@@ -67,6 +71,14 @@ describe('the command line', () => {
     [['sl'], "unknown command 'sl'"],
     [['exec', 'box', '--detach', '-t', '--', 'sh'], '--detach goes with neither'],
     [['gateway', 'start', '--listen', '0.0.0.0:1'], 'TLS'],
+    [['create', '--network', 'some'], 'is not a network mode'],
+    [['network', 'set', 'box'], 'Nothing is to be changed'],
+    [['network', 'set', 'box', '--mode', 'open'], 'is not a network mode'],
+    [['forward', 'box'], "missing required argument 'port'"],
+    [['forward', 'box', '80:90:100'], 'is not [LOCAL:]PORT'],
+    [['preview', 'box', 'http'], 'is not a port'],
+    [['preview', 'box', '80', '--public', '--private'], 'exclude each other'],
+    [['logs', 'box', '--denied'], 'go with --egress'],
   ])('refuses %j with 125', async (argv, said) => {
     const { code, out, err } = await run(...argv)
     expect({ code, out }).toEqual({ code: 125, out: '' })

@@ -19,12 +19,16 @@ const COMMANDS: Record<string, () => Promise<CommandModule>> = {
   ls: () => import('./commands/ls.ts'),
   inspect: () => import('./commands/inspect.ts'),
   logs: () => import('./commands/logs.ts'),
+  network: () => import('./commands/network.ts'),
+  forward: () => import('./commands/forward.ts'),
+  preview: () => import('./commands/preview.ts'),
   stats: () => import('./commands/stats.ts'),
   stop: () => import('./commands/stop.ts'),
   start: () => import('./commands/start.ts'),
   rm: () => import('./commands/rm.ts'),
   image: () => import('./commands/image.ts'),
   gateway: () => import('./commands/gateway.ts'),
+  doctor: () => import('./commands/doctor.ts'),
 }
 
 const LATER = () => import('./commands/later.ts')
@@ -66,6 +70,7 @@ Examples:
   box=$(coppice create --name box)
   coppice exec box -- uname -a
   coppice cp ./src box:/src && coppice exec box -t --cwd /src -- bash
+  coppice forward box 8080
   coppice rm box
 
 Exit status: the command's own for exec and run, 128+n for signal n, 124 when --timeout ended it, 125 when Coppice

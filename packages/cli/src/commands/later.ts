@@ -7,7 +7,6 @@ const LATER: Record<string, string> = {
   checkpoint: 'Saving a checkpoint',
   fork: 'Forking a sandbox',
   restore: 'Restoring a checkpoint',
-  doctor: 'The doctor',
 }
 
 export function register(program: Command, cli: Cli): void {

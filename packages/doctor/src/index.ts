@@ -1,0 +1,5 @@
+export type { Check, CheckContext, Finding, RepairContext, Severity } from './check.ts'
+export { CHECKS } from './checks.ts'
+export type { Effect, Effects, Outcome } from './effects.ts'
+export { type JsonReport, jsonReport } from './report/json.ts'
+export { detectAll, type Report, repairAll } from './runner.ts'

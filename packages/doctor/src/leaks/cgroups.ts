@@ -1,0 +1,43 @@
+import { type Check, finding } from '../check.ts'
+import { registryFile, survey } from '../drift/survey.ts'
+import { quoted } from '../faults.ts'
+import type { Home } from '../home.ts'
+import { removeGroup, sandboxGroups } from '../host/cgroups.ts'
+import { lookTwice } from './look-twice.ts'
+
+/** Cgroups in which nothing runs and that belong to no sandbox that could. */
+export const leakedCgroupsCheck: Check = {
+  id: 'leaks/cgroups',
+  async detect(ctx) {
+    const leaked = await lookTwice(ctx, () => leakedGroups(ctx.home))
+    return leaked.map(({ path }) =>
+      finding(
+        'warning',
+        `The cgroup ${path} is empty and belongs to no running sandbox.`,
+        `find ${quoted(path)} -depth -type d -delete`,
+        {
+          path,
+          fixable: true,
+        },
+      ),
+    )
+  },
+  async repair(ctx) {
+    for (const { path } of await lookTwice(ctx, () => leakedGroups(ctx.home))) {
+      await ctx.effects.run(`Remove the cgroup ${path}`, path, () => removeGroup(path))
+    }
+    return ctx.effects.outcome
+  },
+}
+
+async function leakedGroups(home: Home): Promise<{ path: string }[]> {
+  const groups = await sandboxGroups(home.hash)
+  if (groups.size === 0) return []
+  const { registered, unreadable } = await survey(home)
+  return [...groups].flatMap(([id, { paths, pids }]) => {
+    const state = registered.get(id)?.state ?? 'removed'
+    const leaked =
+      pids.length === 0 && !unreadable.has(registryFile(id)) && ['stopped', 'failed', 'removed'].includes(state)
+    return leaked ? paths.map((path) => ({ path })) : []
+  })
+}

@@ -1,0 +1,43 @@
+import { lstat, readdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Check, finding } from '../check.ts'
+import { isGone, registryFile, survey } from '../drift/survey.ts'
+import { isAbsent, quoted } from '../faults.ts'
+import type { Home } from '../home.ts'
+import { lookTwice } from './look-twice.ts'
+
+/** Socket folders of sandboxes that are not there any more. */
+export const leakedSocketFoldersCheck: Check = {
+  id: 'leaks/socket-folders',
+  async detect(ctx) {
+    return (await lookTwice(ctx, () => leakedFolders(ctx.home))).map(({ path }) =>
+      finding('warning', `The socket folder ${path} belongs to no sandbox.`, `rm -r ${quoted(path)}`, {
+        path,
+        fixable: true,
+      }),
+    )
+  },
+  async repair(ctx) {
+    for (const { path } of await lookTwice(ctx, () => leakedFolders(ctx.home))) {
+      await ctx.effects.run(`Remove the socket folder ${path}`, path, () => rm(path, { recursive: true, force: true }))
+    }
+    return ctx.effects.outcome
+  },
+}
+
+async function leakedFolders(home: Home): Promise<{ path: string }[]> {
+  const names = await readdir(home.run).catch((error) => {
+    if (isAbsent(error)) return []
+    throw error
+  })
+  if (names.length === 0) return []
+  const { registered, resources, unreadable } = await survey(home)
+  const held = new Set(resources.map(({ id }) => id))
+  const leaked: { path: string }[] = []
+  for (const name of names) {
+    const path = join(home.run, name)
+    if (held.has(name) || unreadable.has(registryFile(name)) || !isGone(registered.get(name))) continue
+    if ((await lstat(path).catch(() => undefined))?.isDirectory()) leaked.push({ path })
+  }
+  return leaked
+}
