@@ -25,9 +25,10 @@ need_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 }
 
-# What Coppice itself runs: runc, the parts of the runtime bundle, the tools that unpack and make images.
+# What Coppice itself runs: runc, the parts of the runtime bundle, the tools that unpack and make images, and those that lead
+# connections of programs that know no proxy (nftables, iproute2).
 need_runtime_packages() {
-  need_packages runc busybox-static tini util-linux tar attr mount debootstrap libstdc++6 libcap-ng0
+  need_packages runc busybox-static tini util-linux tar attr mount debootstrap libstdc++6 libcap-ng0 nftables iproute2
 }
 
 # need_node_modules: npm packages, from the lock file, when it changed since the last time.

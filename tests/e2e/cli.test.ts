@@ -282,7 +282,6 @@ describe('what later releases bring', () => {
     [['fork', 'box', '--count', '3'], 'fork'],
     [['checkpoint', 'box', '--name', 'x'], 'checkpoint'],
     [['restore', 'box', 'x'], 'restore'],
-    [['doctor', '--fix', '--bench'], 'doctor'],
     [['create', '--ttl', '1h'], 'ttl'],
     [['create', '--from', './folder'], 'build'],
     [['image', 'pull', 'debian'], 'pull'],

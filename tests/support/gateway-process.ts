@@ -21,12 +21,15 @@ export function makeHome(config: Record<string, unknown> = {}): string {
 /** A gateway as people run it: a process of its own, over one home, that can be killed and started again. */
 export class GatewayProcess {
   readonly home: string
+  readonly #env: Record<string, string>
   #child: ChildProcess | undefined
   url = ''
   token = ''
 
-  constructor(home: string) {
+  /** @param env added to the gateway's environment */
+  constructor(home: string, env: Record<string, string> = {}) {
     this.home = home
+    this.#env = env
   }
 
   get pid(): number {
@@ -43,6 +46,7 @@ export class GatewayProcess {
       [...GATEWAY_NODE_FLAGS, join(ROOT, 'packages/gateway/src/main.ts'), '--home', this.home],
       {
         stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ...process.env, ...this.#env },
       },
     )
     child.stdout.pipe(log, { end: false })

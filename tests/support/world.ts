@@ -129,7 +129,7 @@ export function leftovers(home: string): string[] {
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter((line) => line.includes(home))
-  const places = ['memory', 'freezer', 'cpu', 'pids', ''].map((controller) =>
+  const places = ['memory', 'freezer', 'cpu', 'pids', 'unified', ''].map((controller) =>
     join('/sys/fs/cgroup', controller, 'coppice', hash),
   )
   return [...mounts, ...places.filter((path) => existsSync(path) && hasChildren(path))]
@@ -140,8 +140,11 @@ function hasChildren(cgroup: string): boolean {
 }
 
 /** A gateway over a new home with the given configuration, and a busybox image in its store. */
-export async function openWorld(config: Record<string, unknown> = {}): Promise<World> {
-  const gateway = new GatewayProcess(makeHome(config))
+export async function openWorld(
+  config: Record<string, unknown> = {},
+  env: Record<string, string> = {},
+): Promise<World> {
+  const gateway = new GatewayProcess(makeHome(config), env)
   await gateway.start()
   const client = new Coppice({ home: gateway.home })
   const archive = await makeBusyboxArchive(join(gateway.home, 'busybox.tar'))

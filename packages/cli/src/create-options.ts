@@ -1,10 +1,11 @@
 import { CoppiceError, type CreateOptions } from '@coppice/sdk'
 import type { Command } from 'commander'
+import { addNetworkOptions, type NetworkFlags, networkOption } from './network-options.ts'
 import { parseCount, parseMemory, parseNumber, parsePair } from './parse.ts'
 import { unsupported } from './unsupported.ts'
 
 /** The options of `create` and `run` as commander gives them. */
-export interface CreateFlags {
+export interface CreateFlags extends NetworkFlags {
   from?: string
   name?: string
   driver?: string
@@ -20,7 +21,7 @@ export interface CreateFlags {
 
 /** Options that `create` and `run` share, but for `--env`. */
 export function addCreateOptions(command: Command): Command {
-  return command
+  command
     .option('--from <image>', 'an image of the store (default: base)')
     .option('--name <name>', 'a name to call it by, unique among sandboxes')
     .option('--driver <driver>', 'what makes it (default: COPPICE_DRIVER, else the first that works)')
@@ -30,6 +31,7 @@ export function addCreateOptions(command: Command): Command {
     .option('--label <name=value>', 'a label to find it by (repeatable)', parsePair)
     .option('--read-only', 'nothing can write to its root file system')
     .option('--ttl <time>', 'not in this release')
+  return addNetworkOptions(command)
 }
 
 /** @throws `unsupported` for what a later release brings. */
@@ -51,6 +53,7 @@ export function createOptions(flags: CreateFlags): CreateOptions {
     env,
     labels: label,
     readOnlyRoot: readOnly,
+    network: networkOption(flags),
     key,
   }
 }

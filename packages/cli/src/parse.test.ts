@@ -1,5 +1,15 @@
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { parseCount, parseDuration, parseEnv, parseMemory, parseNumber, parsePair, parseSignal } from './parse.ts'
+import {
+  parseCount,
+  parseDuration,
+  parseEnv,
+  parseForward,
+  parseMemory,
+  parseNumber,
+  parsePair,
+  parsePort,
+  parseSignal,
+} from './parse.ts'
 
 const refused = expect.objectContaining({ code: 'invalid_argument', reason: 'usage' })
 afterEach(() => vi.unstubAllEnvs())
@@ -59,5 +69,17 @@ describe('values on the command line', () => {
       'RTMIN+1',
     ])
     expect(() => parseSignal('no such')).toThrow(refused)
+  })
+
+  it('ports are 1 to 65535, forwarded ones with the port here before them', () => {
+    expect([parsePort('1'), parsePort('65535')]).toEqual([1, 65_535])
+    for (const text of ['', '0', '65536', '-1', '80x', '1e3', '0x50']) expect(() => parsePort(text)).toThrow(refused)
+    expect(['80', '8080:80', '0:80'].map(parseForward)).toEqual([
+      { local: 80, port: 80 },
+      { local: 8080, port: 80 },
+      { local: 0, port: 80 },
+    ])
+    for (const text of ['', ':80', '80:', '80:0', '1:2:3', 'a:b', '127.0.0.1:80'])
+      expect(() => parseForward(text)).toThrow(refused)
   })
 })

@@ -59,3 +59,18 @@ export function parseSignal(text: string): string {
   if (/^[A-Z0-9+-]{1,10}$/.test(name)) return name
   throw usageError(`${JSON.stringify(text)} is not a signal.`, 'Write it like TERM, KILL or USR1.')
 }
+
+/** A port, 1 to 65535. */
+export function parsePort(text: string): number {
+  const port = Number(text)
+  if (/^\d{1,5}$/.test(text) && port >= 1 && port <= 65_535) return port
+  throw usageError(`${JSON.stringify(text)} is not a port.`, 'A port is a number from 1 to 65535.')
+}
+
+/** `PORT` or `LOCAL:PORT`; a local port of 0 is any free one. */
+export function parseForward(text: string): { local: number; port: number } {
+  const [first = '', second, ...more] = text.split(':')
+  if (more.length > 0) throw usageError(`${JSON.stringify(text)} is not [LOCAL:]PORT.`)
+  if (second === undefined) return { local: parsePort(first), port: parsePort(first) }
+  return { local: first === '0' ? 0 : parsePort(first), port: parsePort(second) }
+}

@@ -10,6 +10,7 @@
 import { afterAll, afterEach, beforeAll, describe } from 'vitest'
 import { adoptionContract } from './contract/adoption.ts'
 import { endContract } from './contract/end.ts'
+import { interceptContract } from './contract/intercept.ts'
 import { lifeCycleContract } from './contract/life-cycle.ts'
 import { limitsContract } from './contract/limits.ts'
 import type { Examination, Subject } from './contract/subject.ts'
@@ -36,6 +37,7 @@ export function describeDriver(name: string, open: () => Promise<Subject | { una
     describe('life cycle', () => lifeCycleContract(examination))
     describe('ends', () => endContract(examination))
     describe('adoption', () => adoptionContract(examination))
+    describe('connections led to the supervisor', () => interceptContract(examination))
     describe('limits', () => limitsContract(examination))
   })
 }

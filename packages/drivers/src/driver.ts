@@ -49,6 +49,22 @@ export interface DriverCapabilities {
   /** Memory, CPU and pids limits are enforced. */
   limits: boolean
   readOnlyRoot: boolean
+  /** session: no interface but loopback, everything goes through the session. host: the sandbox has the host's network. */
+  network: 'session' | 'host'
+}
+
+/**
+ * Connections of the sandbox's own programs that are led to its supervisor, with their addresses unchanged: a listener on
+ * `0.0.0.0:at` sees the address asked for as its own local address. What goes to `ranges` and is not listed is refused there:
+ * it never ends at a listener of the sandbox's own. 127.0.0.0/8 stays the sandbox's own whatever `ranges` says.
+ */
+export interface InterceptPlan {
+  /** The resolver's IPv4 address inside, and the supervisor's port behind its port 53 (UDP and TCP). */
+  resolver: { address: string; at: number }
+  /** IPv4 ranges (CIDR) that the sandbox routes to itself. */
+  ranges: string[]
+  /** Connections to `port` of any address of `ranges` arrive at the supervisor's port `at`; each `at` stands for one port. */
+  ports: { port: number; at: number }[]
 }
 
 /** What a probe found out by running something, not by looking for a file. */
@@ -56,6 +72,18 @@ export interface DriverProbe {
   available: boolean
   /** One sentence: the version that works, or why it does not and what would help. */
   detail: string
+}
+
+/** A layer as the content store has it. */
+export interface LayerBlob {
+  /** Digest of the layer unpacked: what an engine knows it by, however it came. */
+  diffId: string
+  /** Digest of the blob. */
+  digest: string
+  sizeBytes: number
+  encoding: 'identity' | 'gzip' | 'zstd'
+  /** Its bytes, read as they are wanted: exactly `sizeBytes`. */
+  open(): Promise<AsyncIterable<Buffer>>
 }
 
 /** An image as a driver sees it: folders to stack, and what the image says about its programs. */
@@ -66,6 +94,8 @@ export interface DriverImage {
    * sandboxes and never written to.
    */
   layers: string[]
+  /** The same layers packed, lowest first, for drivers that want `blobs`. */
+  blobs?: LayerBlob[]
   config: ImageConfig
 }
 
@@ -94,6 +124,15 @@ export interface DriverSandbox {
   end: Pick<EndRecord, 'reason' | 'message' | 'exitCode' | 'at'> | null
 }
 
+/** Whether what a driver depends on is there, told when it changes. */
+export interface DriverNotice {
+  available: boolean
+  /** One sentence. */
+  detail: string
+  /** Unix milliseconds. */
+  at: number
+}
+
 /** Told once for every end of a running sandbox, whoever caused it. */
 export type ExitListener = (sandbox: DriverSandbox & { use: ResourceUse | null }) => void
 
@@ -105,6 +144,11 @@ export interface Driver {
    * the engine maps by itself. Layers are unpacked for this base.
    */
   readonly uidBase: number
+  /**
+   * What `create` needs of an image. unpacked (when absent): `layers`. blobs: `blobs`; its engine keeps images of its own, and
+   * `layers` may be empty.
+   */
+  readonly wants?: 'unpacked' | 'blobs'
 
   /** Finds out whether this driver works here. May take seconds the first time; never throws for "does not work". */
   probe(progress: Progress): Promise<DriverProbe>
@@ -120,10 +164,22 @@ export interface Driver {
   /** One sandbox, or undefined. Cheap: it is asked whenever a session breaks. */
   inspect(id: string): Promise<DriverSandbox | undefined>
   stats(id: string): Promise<ResourceUse>
+  /**
+   * Puts a plan into force in a running sandbox, in place of the one before. It is no wall (there is no way out of the sandbox
+   * either way): it serves programs that know no proxy, and keeps the sandbox's own listeners on those ports working. It lasts
+   * until the sandbox ends. Not an error where it cannot be done, or when nothing runs (any more): `ok` is false and `detail`
+   * says why, and what would help; the plan before is in force then. A plan that contradicts itself is `invalid_argument`.
+   */
+  intercept(id: string, plan: InterceptPlan, progress: Progress): Promise<{ ok: boolean; detail: string }>
   /** What init and supervisor have written, the last `maxBytes` of it. */
   logs(id: string, maxBytes: number): Promise<Buffer>
   /** Calls back for every end. Sandboxes found by `list` are watched too. Returns the function that stops it. */
   watch(listener: ExitListener): () => void
+  /**
+   * Calls back when the engine under the driver goes away or comes back, while somebody watches; first when it is known which.
+   * Absent where there is no engine that could. Sandboxes that run go on without it, and the calls that need it are `unavailable`.
+   */
+  notices?(listener: (notice: DriverNotice) => void): () => void
   /** Ends timers and connections. Sandboxes go on. */
   close(): Promise<void>
 }

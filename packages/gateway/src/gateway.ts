@@ -1,20 +1,24 @@
 import { writeFileSync } from 'node:fs'
 import { rename, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
-import { CoppiceError, type GatewayStatus } from '@coppice/protocol'
+import { CoppiceError, type GatewayStatus, Progress } from '@coppice/protocol'
 import { FileRegistry } from '@coppice/registry'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { Egress } from './egress/index.ts'
 import { buildApp } from './http/app.ts'
 import { Guard } from './http/guard.ts'
 import { imageHandlers } from './http/image-handlers.ts'
+import { networkHandlers } from './http/network-handlers.ts'
 import { relayTo } from './http/relayed.ts'
 import { type RemoteListener, startRemoteListener } from './http/remote.ts'
 import { sandboxHandlers } from './http/sandbox-handlers.ts'
 import { Images } from './images/images.ts'
 import { runtimeSource } from './images/runtime.ts'
+import { Inbound } from './inbound/index.ts'
 import { makeDrivers } from './sandboxes/available.ts'
 import { Directory } from './sandboxes/directory.ts'
 import { Launch } from './sandboxes/launch.ts'
+import { Networks } from './sandboxes/networks.ts'
 import { reconcile } from './sandboxes/reconcile.ts'
 import { SandboxRecordSchema } from './sandboxes/record.ts'
 import { Sandboxes } from './sandboxes/sandboxes.ts'
@@ -67,10 +71,21 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     logger.warn({ ...skipped }, 'a registry file could not be read and was left as it is')
 
   const drivers = makeDrivers(home, config, options.driver ?? config.driver)
+  const ownPorts: number[] = []
+  const egress = new Egress({
+    dir: home.egress,
+    config: config.egress,
+    ownPorts: () => ownPorts,
+    env: process.env,
+    log: (message, facts) => logger.warn(facts, message),
+  })
+  const networks = new Networks({ directory, drivers, egress })
   let sandboxes: Sandboxes | undefined
   const hub = new SessionHub({
     runDir: home.run,
     leaseMs: config.session.leaseMs,
+    onLink: (id, link) => networks.linked(id, link),
+    onReleased: (id) => egress.release(id),
     onLost: (id) => {
       sandboxes
         ?.sessionLost(id)
@@ -81,14 +96,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     directory.existing().some((record) => record.imageDigest === digest),
   )
   const sources = { images, runtime: runtimeSource(home.runtime) }
-  const launch = new Launch({ sources, hub, config, homeHash: home.hash })
+  const launch = new Launch({ sources, hub, config, homeHash: home.hash, networks })
   await reconcile({ directory, drivers, hub, log: (message, facts) => logger.info(facts, message) })
   sandboxes = new Sandboxes({ config, directory, drivers, hub, images, launch })
 
   const forget = () => {
     registry.sweep().catch((error: unknown) => logger.warn({ err: error }, 'the registry could not be swept'))
     directory
-      .forget(Date.now() - config.endRecordRetentionMs)
+      .forget(Date.now() - config.endRecordRetentionMs, (id) => egress.forget(id))
       .catch((error: unknown) => logger.warn({ err: error }, 'old end records were not removed'))
   }
   forget()
@@ -113,10 +128,25 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       drivers: await drivers.status(),
     }
   }
+  const guard = new Guard(token, names)
+  const running = sandboxes
+  const inbound = new Inbound({
+    secret: token,
+    guard,
+    names,
+    target: (idOrName) => directory.find(idOrName),
+    link: (id, signal) => {
+      const { boundMs } = running.target(id)
+      return hub.link(id, boundMs, new Progress({ signal }))
+    },
+    apiPort: () => (app.server.address() as AddressInfo).port,
+    log: (message, facts) => logger.error(facts, message),
+  })
   const app = buildApp({
     version: VERSION,
-    guard: new Guard(token, names),
+    guard,
     logger,
+    front: inbound,
     relay: relayTo(sandboxes),
     handlers: {
       health: () => ({ ok: true, version: VERSION }),
@@ -125,16 +155,18 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         setImmediate(options.onShutdown)
       },
       ...sandboxHandlers({ sandboxes, directory, drivers, config }),
+      ...networkHandlers({ directory, networks, egress, inbound }),
       ...imageHandlers(images),
     },
   })
   let remote: RemoteListener | undefined
   try {
     await app.listen({ host: '127.0.0.1', port: options.port ?? 0 })
-    if (options.remote) remote = await startRemoteListener(app, options.remote)
+    if (options.remote) remote = await startRemoteListener(app, inbound, options.remote)
   } catch (error) {
     throw error instanceof CoppiceError ? error : listenFailed(error)
   }
+  ownPorts.push(...[(app.server.address() as AddressInfo).port, remote?.port ?? []].flat())
   url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
   await announce(home.gatewayFile, {
     pid: process.pid,
@@ -152,7 +184,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       clearInterval(forgetting)
       await rm(home.gatewayFile, { force: true })
       remote?.close()
+      inbound.close()
       await closeApp(app)
+      await egress.close()
       hub.close()
       await drivers.close()
       lock.release()

@@ -2,7 +2,20 @@ import { z } from 'zod'
 import { ExecInfoSchema, ExecSpecSchema, ResizeSchema, SignalSchema } from './exec.ts'
 import { FileListSchema, FileStatSchema, MkdirSchema, MoveSchema, RemoveSchema, UploadStateSchema } from './files.ts'
 import { ImageInfoSchema } from './image.ts'
-import { CreateSandboxSchema, GatewayStatusSchema, ResourceUseSchema, SandboxInfoSchema } from './sandbox.ts'
+import {
+  ChangeNetworkSchema,
+  ListeningPortSchema,
+  NetworkStateSchema,
+  NetworkSuggestionSchema,
+  PreviewSchema,
+} from './network.ts'
+import {
+  CreateSandboxSchema,
+  GatewayStatusSchema,
+  ResourceUseSchema,
+  SandboxInfoSchema,
+  SandboxInspectionSchema,
+} from './sandbox.ts'
 import { SupervisorInfoSchema } from './session.ts'
 
 /** What a body is: a schema for JSON, or raw bytes that are streamed and never held. */
@@ -81,8 +94,8 @@ export const routes = [
     id: 'inspectSandbox',
     method: 'GET',
     path: S,
-    summary: 'One sandbox; a removed one for 7 days.',
-    answer: SandboxInfoSchema,
+    summary: 'One sandbox; a removed one for 7 days. Asked and actual side by side.',
+    answer: SandboxInspectionSchema,
   },
   {
     id: 'removeSandbox',
@@ -115,6 +128,53 @@ export const routes = [
     answer: 'bytes',
   },
   { id: 'sandboxStats', method: 'GET', path: `${S}/stats`, summary: 'Resource use now.', answer: ResourceUseSchema },
+
+  {
+    id: 'inspectNetwork',
+    method: 'GET',
+    path: `${S}/network`,
+    summary: 'What the sandbox may reach, and counts of what it did.',
+    answer: NetworkStateSchema,
+  },
+  {
+    id: 'changeNetwork',
+    method: 'POST',
+    path: `${S}/network`,
+    summary: 'Change the policy: the next connection obeys, open ones that it refuses are cut.',
+    body: ChangeNetworkSchema,
+    answer: NetworkStateSchema,
+  },
+  {
+    id: 'suggestNetwork',
+    method: 'GET',
+    path: `${S}/network/suggestion`,
+    summary: 'The smallest allow-list that would have allowed what was used.',
+    answer: NetworkSuggestionSchema,
+  },
+  {
+    id: 'egressLog',
+    method: 'GET',
+    path: `${S}/egress`,
+    summary: 'Lines of JSON, one `EgressRecord` each, oldest first.',
+    query: z.object({ denied: flag, limit: count }),
+    answer: 'bytes',
+  },
+  {
+    id: 'setPreview',
+    method: 'PUT',
+    path: `${S}/ports/:port/preview`,
+    summary: 'The address under which a port is served, with or without a token.',
+    body: z.object({ public: z.boolean().optional() }),
+    answer: PreviewSchema,
+  },
+  {
+    id: 'listPorts',
+    method: 'GET',
+    path: `${S}/ports`,
+    summary: 'What listens inside.',
+    answer: z.object({ ports: z.array(ListeningPortSchema) }),
+    relayed: true,
+  },
 
   {
     id: 'supervisorInfo',

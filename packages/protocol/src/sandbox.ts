@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { EnvSchema } from './exec.ts'
+import { NetworkPolicySchema } from './network.ts'
 
 export const NameSchema = z
   .string()
@@ -26,6 +27,7 @@ export const CreateSandboxSchema = z
     env: EnvSchema.default({}),
     labels: LabelsSchema.default({}),
     readOnlyRoot: z.boolean().default(false),
+    network: NetworkPolicySchema.prefault({}),
   })
   .strict()
 export type CreateSandboxRequest = z.input<typeof CreateSandboxSchema>
@@ -51,6 +53,7 @@ export const ResourceUseSchema = z.object({
   cpuSeconds: z.number().nullable(),
   pids: z.number().nullable(),
   pidsLimit: z.number().nullable(),
+  cpusLimit: z.number().nullable().default(null).describe('Cores.'),
   oomKills: z.number().nullable(),
   at: z.number(),
 })
@@ -91,11 +94,23 @@ export const SandboxInfoSchema = z.object({
   env: z.record(z.string(), z.string()),
   labels: LabelsSchema,
   readOnlyRoot: z.boolean(),
+  network: NetworkPolicySchema,
+  publicPorts: z.array(z.int()).describe('Ports whose preview needs no token.'),
   createdAt: z.number(),
   startedAt: z.number().nullable(),
   end: EndRecordSchema.nullable().describe('The latest end, also of a sandbox that was started again.'),
 })
 export type SandboxInfo = z.output<typeof SandboxInfoSchema>
+
+export const SandboxInspectionSchema = SandboxInfoSchema.extend({
+  configHash: z.string().describe('Of what was asked: image, driver, limits, names in the environment, network, root.'),
+  actual: z
+    .object({ state: z.enum(['running', 'stopped', 'gone']), limits: LimitsSchema.partial() })
+    .nullable()
+    .describe('What the driver has. Null: it could not be asked.'),
+  drift: z.array(z.string()).describe('What differs between asked and actual, one sentence each.'),
+})
+export type SandboxInspection = z.output<typeof SandboxInspectionSchema>
 
 export const GatewayStatusSchema = z.object({
   pid: z.int(),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { SupervisorNetworkSchema } from './network.ts'
 
 /** First line of a session, from the supervisor. */
 export const SessionHelloSchema = z.object({
@@ -34,6 +35,9 @@ export const SupervisorConfigSchema = z.object({
     diskBytes: z.int().nonnegative().describe('Per exec. Default 1 GiB.'),
   }),
   resultRetentionMs: z.int().positive().describe('At least 10 min in production.'),
+  network: SupervisorNetworkSchema.nullable()
+    .default(null)
+    .describe('Null: nothing is offered; the sandbox has no way out.'),
   drainMs: z.int().nonnegative().describe('How long the result waits for pipes held by background children: 250.'),
 })
 export type SupervisorConfig = z.infer<typeof SupervisorConfigSchema>

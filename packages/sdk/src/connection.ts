@@ -1,4 +1,5 @@
 import type { Agent, ClientRequest, IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import { CoppiceError, DEFAULT_BOUND_MS } from '@coppice/protocol/wire'
 import { abortError, throwIfAborted } from './cancellation.ts'
 import { type DiscoveryOptions, defaultHome, findGateway, type GatewayAddress, gatewayNotRunning } from './discovery.ts'
@@ -22,6 +23,8 @@ export interface GatewayRequest {
   /** Sent as JSON. */
   json?: unknown
   signal?: AbortSignal | undefined
+  /** Makes a connection for this request alone, which keeps what becomes of it: for upgrades. */
+  connect?: (options: { host: string; port: number; protocol: string }) => Socket
   /** Milliseconds to wait for the answer to start. 0: for ever. Default: the bound and 5 s, so that the gateway's own answer wins. */
   answerMs?: number
 }
@@ -81,10 +84,14 @@ export class GatewayConnection {
       headers['content-type'] = 'application/json'
       headers['content-length'] = body.length
     }
+    const host = target.hostname.replace(/^\[|\]$/g, '')
+    const port = Number(target.port) || (target.protocol === 'https:' ? 443 : 80)
+    const { connect } = request
+    const createConnection = connect && (() => connect({ host, port, protocol: target.protocol }))
     const open = http.request({
-      ...(this.#agent && { agent: this.#agent }),
-      host: target.hostname.replace(/^\[|\]$/g, ''),
-      port: target.port,
+      ...(createConnection ? { createConnection } : this.#agent && { agent: this.#agent }),
+      host,
+      port,
       method: request.method,
       path: request.path,
       headers,
@@ -102,6 +109,11 @@ export class GatewayConnection {
       open.once('error', (error) => {
         clearTimeout(timer)
         reject(this.#failure(error, request.signal))
+      })
+      // It became a connection: there will be no answer.
+      open.once('upgrade', () => {
+        clearTimeout(timer)
+        this.#everReached = true
       })
       // Later errors of the same request are the response's business; without a listener they would end the process.
       open.on('error', () => {})

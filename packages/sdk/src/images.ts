@@ -4,12 +4,10 @@ import { CoppiceError, type ImageEvent, type ImageInfo, type ProgressEvent } fro
 import { bodyStream } from './body-stream.ts'
 import { type ByteSource, exactly, knownLength, pieces } from './byte-source.ts'
 import type { GatewayConnection } from './connection.ts'
+import { lines } from './lines.ts'
 import { connectionLost } from './link-failure.ts'
 import { query } from './paths.ts'
 import { sendBody } from './send-body.ts'
-
-/** Longest line of progress that is accepted, bytes. */
-const MAX_LINE_BYTES = 1024 * 1024
 
 export interface ImportOptions {
   /** What the image is called from now on. */
@@ -90,18 +88,4 @@ async function lastImage(
     response.resume()
   }
   throw connectionLost('the answer ended before its last line')
-}
-
-async function* lines(response: AsyncIterable<Buffer>): AsyncGenerator<string> {
-  let rest = Buffer.alloc(0)
-  for await (const chunk of response) {
-    rest = Buffer.concat([rest, chunk])
-    for (let end = rest.indexOf(10); end !== -1; end = rest.indexOf(10)) {
-      yield rest.toString('utf8', 0, end)
-      rest = rest.subarray(end + 1)
-    }
-    if (rest.length > MAX_LINE_BYTES)
-      throw new CoppiceError('internal', 'answer_too_large', 'A line of progress is too long.')
-  }
-  if (rest.length > 0) yield rest.toString('utf8')
 }

@@ -7,7 +7,10 @@
  * ```
  */
 export {
+  type ChangeNetwork,
   CoppiceError,
+  type EgressCounts,
+  type EgressRecord,
   type EndRecord,
   type ErrorBody,
   type ErrorCode,
@@ -18,6 +21,11 @@ export {
   type Gap,
   type GatewayStatus,
   type ImageInfo,
+  type ListeningPort,
+  type NetworkPolicy,
+  type NetworkState,
+  type NetworkSuggestion,
+  type Preview,
   type ProgressEvent,
   type ResourceUse,
   type SandboxInfo,
@@ -31,8 +39,10 @@ export type { Download, ReadOptions } from './download.ts'
 export type { Exec, ExecEnd } from './exec.ts'
 export type { Command, SpawnOptions } from './exec-options.ts'
 export type { ReadWholeOptions, SandboxFiles } from './files.ts'
+export type { ForwardOptions, PortForward } from './forward.ts'
 export { Image } from './image.ts'
 export type { Images, ImportOptions } from './images.ts'
+export { type EgressLogOptions, type NetworkOption, networkPolicy, type SandboxNetwork } from './network.ts'
 export type { ExecOutcome } from './outcome.ts'
 export type { OutputChunk } from './output-queue.ts'
 export type { RemotePath } from './paths.ts'

@@ -1,6 +1,9 @@
+import type { Duplex } from 'node:stream'
 import {
   CoppiceError,
   type ExecInfo,
+  type ListeningPort,
+  type Preview,
   type ResourceUse,
   type SandboxInfo,
   type SupervisorInfo,
@@ -10,9 +13,12 @@ import { type Coppice, defaultClient } from './coppice.ts'
 import { Exec, execPath } from './exec.ts'
 import { type Command, execSpec, type SpawnOptions } from './exec-options.ts'
 import { SandboxFiles } from './files.ts'
+import { type ForwardOptions, PortForward } from './forward.ts'
 import { readWhole } from './http.ts'
+import { SandboxNetwork } from './network.ts'
 import type { ExecOutcome } from './outcome.ts'
 import { query } from './paths.ts'
+import { openPort } from './port.ts'
 import { type ExecOptions, runToEnd } from './run-to-end.ts'
 import type { CreateOptions, ListOptions } from './sandboxes.ts'
 import { spawnExec } from './spawn.ts'
@@ -31,6 +37,8 @@ export class Sandbox {
   /** Its id, or the name it was asked for by. */
   readonly id: string
   readonly files: SandboxFiles
+  /** What it may reach outside, and what it did reach. */
+  readonly network: SandboxNetwork
   readonly #connection: GatewayConnection
   readonly #path: string
 
@@ -40,6 +48,7 @@ export class Sandbox {
     this.#connection = connection
     this.#path = `/v1/sandboxes/${encodeURIComponent(id)}`
     this.files = new SandboxFiles(connection, this.#path)
+    this.network = new SandboxNetwork(connection, this.#path)
   }
 
   /** Creates a sandbox and starts it. */
@@ -130,6 +139,35 @@ export class Sandbox {
   /** Resource use now. */
   stats(): Promise<ResourceUse> {
     return this.#connection.json({ method: 'GET', path: `${this.#path}/stats` }, true)
+  }
+
+  /** What listens inside, on any address. */
+  async ports(options: { signal?: AbortSignal } = {}): Promise<ListeningPort[]> {
+    const request = { method: 'GET' as const, path: `${this.#path}/ports`, signal: options.signal }
+    return (await this.#connection.json<{ ports: ListeningPort[] }>(request, true)).ports
+  }
+
+  /**
+   * Makes a port of the sandbox reachable on this machine, until it is closed: every connection to it is one to the port inside.
+   * A connection that cannot be made is reset. @throws `not_found/sandbox_not_found`, `unavailable/listen_failed`
+   */
+  async forward(port: number, options: ForwardOptions = {}): Promise<PortForward> {
+    await this.inspect()
+    return PortForward.listen((signal) => this.openPort(port, { signal }), options)
+  }
+
+  /** A connection to a port of the sandbox, half-open as TCP is. @throws `failed_precondition/port_not_listening`, … */
+  openPort(port: number, options: { signal?: AbortSignal } = {}): Promise<Duplex> {
+    return openPort(this.#connection, this.#path, port, options.signal)
+  }
+
+  /**
+   * The address under which a browser on the gateway's machine sees a port: with a token in it unless the port is public. `public`
+   * makes it so, or takes that back.
+   */
+  preview(port: number, options: { public?: boolean | undefined } = {}): Promise<Preview> {
+    const json = options.public === undefined ? {} : { public: options.public }
+    return this.#connection.json({ method: 'PUT', path: `${this.#path}/ports/${port}/preview`, json }, true)
   }
 
   /** What init and supervisor have written, the last `bytes` of it. */

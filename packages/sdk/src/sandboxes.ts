@@ -1,6 +1,7 @@
 import { type CreateSandboxRequest, newKey, type SandboxInfo } from '@coppice/protocol/wire'
 import type { GatewayConnection } from './connection.ts'
 import { Image } from './image.ts'
+import { type NetworkOption, networkPolicy } from './network.ts'
 import { Sandbox } from './sandbox.ts'
 
 /** A first create from an image unpacks it: minutes for a large one on a slow disk. */
@@ -24,6 +25,8 @@ export interface CreateOptions {
   env?: Record<string, string> | undefined
   labels?: Record<string, string> | undefined
   readOnlyRoot?: boolean | undefined
+  /** What it may reach outside: a mode, or the rules of what alone it may. Default `public`. */
+  network?: NetworkOption | undefined
   /** Idempotency key: the same key never creates two sandboxes. Generated when absent, so that a broken connection never does. */
   key?: string | undefined
   signal?: AbortSignal | undefined
@@ -48,9 +51,11 @@ export class Sandboxes {
 
   /** Creates a sandbox and starts it. */
   async create(options: CreateOptions = {}): Promise<Sandbox> {
-    const { image, from, signal, key = newKey(), ...rest } = options
+    const { image, from, network, signal, key = newKey(), ...rest } = options
     const ref = from ?? (image instanceof Image ? image.ref : image)
-    const given = Object.entries({ ...rest, from: ref }).filter(([, value]) => value !== undefined)
+    const given = Object.entries({ ...rest, from: ref, network: network && networkPolicy(network) }).filter(
+      ([, value]) => value !== undefined,
+    )
     const json: CreateSandboxRequest = { ...Object.fromEntries(given), key }
     const info = await this.#connection.json<SandboxInfo>(
       { method: 'POST', path: '/v1/sandboxes', json, signal, answerMs: CREATE_ANSWER_MS },

@@ -11,7 +11,7 @@ export function limitsContract(examination: Examination): void {
     const { subject, driver } = limited(examination, context)
     const { id } = await driver.create(subject.spec({ limits: { memoryMB: 128, cpus: 0.5, pids: 64 } }), none)
     const use = await driver.stats(id)
-    expect(use).toMatchObject({ memoryLimitBytes: 128 * 1024 * 1024, pidsLimit: 64, oomKills: 0 })
+    expect(use).toMatchObject({ memoryLimitBytes: 128 * 1024 * 1024, pidsLimit: 64, cpusLimit: 0.5, oomKills: 0 })
     expect(use.memoryBytes).toBeGreaterThan(0)
     expect(use.pids).toBeGreaterThan(0)
     await driver.close()

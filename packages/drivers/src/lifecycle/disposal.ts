@@ -46,6 +46,7 @@ export async function killInit(engine: Engine, folder: SandboxFolder, record: Sa
 export async function discard(engine: Engine, folder: SandboxFolder): Promise<void> {
   const record = await readRecord(folder.record)
   await engine.release(folder, record)
+  await engine.discard?.(folder)
   if (record) await rm(`${record.runDir}/sandbox.json`, { force: true })
   // Not Node's rm: a sandbox can nest folders deeper than a path may be long.
   const { exitCode, text } = await runCommand('rm', ['-rf', '--one-file-system', '--', folder.path])

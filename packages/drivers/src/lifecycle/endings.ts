@@ -60,7 +60,8 @@ export class Endings {
       if (record.phase === 'running') {
         const use = record.bootId === bootId() ? this.#engine.use(folder, record) : null
         if (record.init) this.#watcher.add(folder.id, record.init)
-        record = { ...record, phase: 'ending', end: await explainEnd(this.#engine, folder, record), use }
+        const end = await explainEnd(this.#engine, folder, record)
+        record = { ...record, phase: 'ending', end: (await this.#engine.refineEnd?.(folder, record, end)) ?? end, use }
         await writeRecord(folder.record, record)
       }
       if (record.phase === 'launching') {
@@ -70,6 +71,15 @@ export class Endings {
       const sandbox: DriverSandbox = { id: folder.id, state: 'stopped', pid: null, end: record.end }
       this.#tell(sandbox, record.use)
       return sandbox
+    })
+  }
+
+  /** Writes down that the files of a stopped sandbox are gone. Nothing when it runs, is being made or is being removed. */
+  lost(folder: SandboxFolder, end: SandboxEnd): Promise<void> {
+    return this.#turns.take(folder.id, async () => {
+      const record = await readRecord(folder.record)
+      const stopped = record?.phase === 'ending' || record?.phase === 'stopped'
+      if (record && stopped && record.end?.reason !== 'vanished') await writeRecord(folder.record, { ...record, end })
     })
   }
 

@@ -1,8 +1,14 @@
 import type { Progress, ResourceUse } from '@coppice/protocol/wire'
-import type { SandboxSpec } from '../driver.ts'
+import type { InterceptPlan, SandboxSpec } from '../driver.ts'
 import type { ProcessIdentity } from '../host/process.ts'
 import type { SandboxFolder } from './folder.ts'
-import type { SandboxRecord } from './record.ts'
+import type { SandboxEnd, SandboxRecord } from './record.ts'
+
+/**
+ * What an engine that is a daemon tells by itself. `ended`: something in a sandbox's life changed, look at it. `gone`: its files
+ * went with it, and nobody here asked for that.
+ */
+export type EngineNews = (id: string, what: 'ended' | 'gone') => void
 
 /**
  * What differs between drivers whose init is a process of this host. The life cycle (records, adoption, exit watching, order of
@@ -27,6 +33,18 @@ export interface Engine {
   use(folder: SandboxFolder, record: SandboxRecord): ResourceUse
   /** True when the kernel killed the init (not an exec) for memory. Asked before `release`. */
   initOomKilled(folder: SandboxFolder): boolean
+  /** See `Driver.intercept`. Called while `init` lives, which may end meanwhile. */
+  intercept(init: ProcessIdentity, plan: InterceptPlan, progress: Progress): Promise<{ ok: boolean; detail: string }>
+  /** Says more about an end that has been explained, from what only the engine knows. Asked before `release`. */
+  refineEnd?(folder: SandboxFolder, record: SandboxRecord, end: SandboxEnd): Promise<SandboxEnd>
+  /** Called just before a running sandbox is ended, and now and then: for engines that cannot measure what is dead. */
+  sample?(folder: SandboxFolder, init: ProcessIdentity): void
+  /** The end of the init's output, where it is not in the folder's own log. */
+  output?(folder: SandboxFolder, maxBytes: number): Promise<Buffer>
+  /** Gives back the files, where they are not in the folder. Called after `release`, before the folder is removed. */
+  discard?(folder: SandboxFolder): Promise<void>
+  /** Listens until the returned function is called. */
+  listen?(news: EngineNews): () => void
   /** Asked now and then, when no launch is under way: gives back what is shared by all sandboxes and no longer needed. */
   idle(): void
 }

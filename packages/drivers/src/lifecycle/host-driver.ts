@@ -1,15 +1,23 @@
 import { mkdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { CoppiceError, type Progress, type ResourceUse } from '@coppice/protocol/wire'
-import type { Driver, DriverCapabilities, DriverProbe, DriverSandbox, ExitListener, SandboxSpec } from '../driver.ts'
+import type {
+  Driver,
+  DriverCapabilities,
+  DriverProbe,
+  DriverSandbox,
+  ExitListener,
+  InterceptPlan,
+  SandboxSpec,
+} from '../driver.ts'
 import { Census } from './census.ts'
 import { endInOrder, killInit } from './disposal.ts'
 import { Endings } from './endings.ts'
 import type { Engine } from './engine.ts'
-import { SandboxFolder } from './folder.ts'
+import { isSandboxId, SandboxFolder } from './folder.ts'
 import { Launches } from './launches.ts'
 import { readLogs } from './logs.ts'
-import { readRecord, writeRecord } from './record.ts'
+import { readRecord, type SandboxEnd, writeRecord } from './record.ts'
 import { DEFAULT_POLL_MS, Watcher } from './watcher.ts'
 
 export interface HostDriverOptions {
@@ -38,6 +46,7 @@ export class HostDriver implements Driver {
   readonly #endings: Endings
   readonly #launches: Launches
   readonly #census: Census
+  #unlisten: (() => void) | undefined
 
   constructor(options: HostDriverOptions) {
     this.name = options.name
@@ -46,10 +55,13 @@ export class HostDriver implements Driver {
     this.#root = options.root
     this.#engine = options.engine
     this.#probe = options.probe
-    this.#watcher = new Watcher(options.root, options.pollMs ?? DEFAULT_POLL_MS, async (id) => {
+    const onGone = async (id: string): Promise<void> => {
       await this.#endings.settle(this.#folder(id))
       this.#endings.releaseSoon(this.#folder(id))
-    })
+    }
+    this.#watcher = new Watcher(options.root, options.pollMs ?? DEFAULT_POLL_MS, onGone, (id, init) =>
+      this.#engine.sample?.(this.#folder(id), init),
+    )
     this.#endings = new Endings(options.engine, this.#watcher)
     this.#launches = new Launches(options.engine, this.#watcher)
     this.#census = new Census(options.root, options.engine, this.#watcher, this.#endings)
@@ -108,6 +120,7 @@ export class HostDriver implements Driver {
     if (!(await this.inspect(id))) throw notFound(id)
     const record = await this.#endings.ask(folder, 'stop')
     if (!record?.init) return this.#endings.release(folder)
+    this.#engine.sample?.(folder, record.init)
     // An ended progress cuts the grace short. It does not leave a sandbox behind that was told to stop.
     if (!(await endInOrder(record.init, graceMs, progress.signal))) await killInit(this.#engine, folder, record)
     await this.#endings.settle(folder)
@@ -119,6 +132,7 @@ export class HostDriver implements Driver {
     const found = await this.inspect(id)
     const record = found?.state === 'running' ? await this.#endings.ask(folder, 'remove') : undefined
     if (record) {
+      if (record.init) this.#engine.sample?.(folder, record.init)
       await killInit(this.#engine, folder, record)
       await this.#endings.settle(folder)
     }
@@ -140,21 +154,44 @@ export class HostDriver implements Driver {
     return record.phase !== 'running' && record.use ? record.use : this.#engine.use(folder, record)
   }
 
+  async intercept(id: string, plan: InterceptPlan, progress: Progress): Promise<{ ok: boolean; detail: string }> {
+    progress.throwIfEnded()
+    const record = await readRecord(this.#folder(id).record)
+    if (record?.phase !== 'running' || !record.init) return { ok: false, detail: `Sandbox ${id} does not run.` }
+    return this.#engine.intercept(record.init, plan, progress)
+  }
+
   logs(id: string, maxBytes: number): Promise<Buffer> {
-    return readLogs(this.#folder(id), maxBytes)
+    const folder = this.#folder(id)
+    const output = this.#engine.output?.bind(this.#engine, folder)
+    return readLogs(folder, maxBytes, output)
   }
 
   watch(listener: ExitListener): () => void {
     const unlisten = this.#endings.listen(listener)
     this.#watcher.run()
+    this.#unlisten ??= this.#engine.listen?.((id, what) => void this.#hear(id, what).catch(() => {}))
     return () => {
-      if (unlisten() === 0) this.#watcher.pause()
+      if (unlisten() === 0) this.#pause()
     }
   }
 
   async close(): Promise<void> {
-    this.#watcher.pause()
+    this.#pause()
     await this.#endings.close()
+  }
+
+  /** What fails here is found by the next look, or by whoever asks for this sandbox. */
+  async #hear(id: string, what: 'ended' | 'gone'): Promise<void> {
+    if (!isSandboxId(id)) return
+    await this.inspect(id)
+    if (what === 'gone') await this.#endings.lost(this.#folder(id), vanished())
+  }
+
+  #pause(): void {
+    this.#watcher.pause()
+    this.#unlisten?.()
+    this.#unlisten = undefined
   }
 
   async #discard(folder: SandboxFolder): Promise<void> {
@@ -166,6 +203,11 @@ export class HostDriver implements Driver {
   #folder(id: string): SandboxFolder {
     return new SandboxFolder(this.#root, id)
   }
+}
+
+function vanished(): SandboxEnd {
+  const message = 'What held its files was removed by somebody else, and the files with it.'
+  return { reason: 'vanished', message, exitCode: null, at: Date.now() }
 }
 
 function notFound(id: string): CoppiceError {

@@ -32,9 +32,13 @@ export function boundInitLog(folder: SandboxFolder): void {
 }
 
 /** The end of what init and supervisor have written: the init's log, then the supervisor's own, `maxBytes` together. */
-export async function readLogs(folder: SandboxFolder, maxBytes: number): Promise<Buffer> {
+export async function readLogs(
+  folder: SandboxFolder,
+  maxBytes: number,
+  readInit: (maxBytes: number) => Promise<Buffer> = (length) => tailUntrusted(folder.initLog, length),
+): Promise<Buffer> {
   const supervisor = await tailUntrusted(join(folder.state, 'supervisor.log'), maxBytes)
-  const init = await tailUntrusted(folder.initLog, Math.max(maxBytes - supervisor.length, Math.floor(maxBytes / 4)))
+  const init = await readInit(Math.max(maxBytes - supervisor.length, Math.floor(maxBytes / 4)))
   const both = Buffer.concat([init, supervisor])
   if (both.length <= maxBytes) return both
   return Buffer.concat([init, supervisor.subarray(supervisor.length - (maxBytes - init.length))])

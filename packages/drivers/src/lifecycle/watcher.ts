@@ -16,15 +16,23 @@ export class Watcher {
   readonly #root: string
   readonly #pollMs: number
   readonly #onGone: (id: string) => Promise<void>
+  readonly #onCheck: ((id: string, init: ProcessIdentity) => void) | undefined
   readonly #telling = new Set<string>()
   readonly #running = new Map<string, ProcessIdentity>()
   #timer: NodeJS.Timeout | undefined
   #looks = 0
 
-  constructor(root: string, pollMs: number, onGone: (id: string) => Promise<void>) {
+  /** `onCheck`: told now and then of each that lives. */
+  constructor(
+    root: string,
+    pollMs: number,
+    onGone: (id: string) => Promise<void>,
+    onCheck?: (id: string, init: ProcessIdentity) => void,
+  ) {
     this.#root = root
     this.#pollMs = pollMs
     this.#onGone = onGone
+    this.#onCheck = onCheck
   }
 
   add(id: string, init: ProcessIdentity): void {
@@ -53,7 +61,10 @@ export class Watcher {
     this.#looks++
     for (const [id, init] of this.#running) {
       if (!isAlive(init)) void this.#gone(id)
-      else if (this.#looks % LOG_CHECK_EVERY === 0) boundInitLog(new SandboxFolder(this.#root, id))
+      else if (this.#looks % LOG_CHECK_EVERY === 0) {
+        boundInitLog(new SandboxFolder(this.#root, id))
+        this.#onCheck?.(id, init)
+      }
     }
   }
 

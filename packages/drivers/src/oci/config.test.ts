@@ -62,6 +62,13 @@ test('no capability is inheritable or ambient, and none is left out of the bound
   }
 })
 
+test('the groups that may ping end where the groups of the sandbox do', () => {
+  expect(config(1_000_000).linux.sysctl).toEqual({
+    'net.ipv4.ip_unprivileged_port_start': '0',
+    'net.ipv4.ping_group_range': '0 65535',
+  })
+})
+
 test('open files are limited by what this process may hand on', () => {
   expect(config(1, {}, 4096).process.rlimits[0]).toEqual({ type: 'RLIMIT_NOFILE', soft: 4096, hard: 4096 })
   expect(config(1, {}, 10_000_000).process.rlimits[0]).toEqual({ type: 'RLIMIT_NOFILE', soft: 65_536, hard: 1_048_576 })

@@ -23,6 +23,15 @@ export interface ConfigInput {
 const SOFT_OPEN_FILES = 65_536
 const HARD_OPEN_FILES = 1_048_576
 
+/**
+ * Of the sandbox's own network namespace, as in Docker: every user may listen on every port, and ping. The range of groups ends
+ * where the sandbox's own do: beyond it the kernel refuses the whole.
+ */
+const SYSCTL = {
+  'net.ipv4.ip_unprivileged_port_start': '0',
+  'net.ipv4.ping_group_range': `0 ${ID_RANGE - 1}`,
+}
+
 /** The runc configuration of a sandbox. */
 export function sandboxConfig(input: ConfigInput): OciConfig {
   const { spec, uidBase, cgroups } = input
@@ -55,6 +64,7 @@ export function sandboxConfig(input: ConfigInput): OciConfig {
       namespaces: namespaces.map((type) => ({ type })),
       ...(shifted ? { uidMappings: mapping, gidMappings: mapping } : {}),
       cgroupsPath: cgroups.runcPath(spec.id),
+      sysctl: SYSCTL,
       resources: { devices: [{ allow: false, access: 'rwm' }], ...cgroups.resources(spec.limits) },
       seccomp: sandboxSeccomp(),
       maskedPaths: MASKED_PATHS,

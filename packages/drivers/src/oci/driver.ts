@@ -44,7 +44,14 @@ export function createOciDriver(options: OciDriverOptions): Driver {
   const cgroups = sandboxCgroups(detectCgroups(), options.home)
   return new HostDriver({
     name: 'oci',
-    capabilities: { isolation: 'namespaces', checkpoint: 'none', resize: false, limits: true, readOnlyRoot: true },
+    capabilities: {
+      isolation: 'namespaces',
+      checkpoint: 'none',
+      resize: false,
+      limits: true,
+      readOnlyRoot: true,
+      network: 'session',
+    },
     uidBase,
     root,
     engine: new OciEngine(cgroups, runc, uidBase),

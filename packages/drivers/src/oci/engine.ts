@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, closeSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { CoppiceError, type Progress, type ResourceUse } from '@coppice/protocol/wire'
-import type { SandboxSpec } from '../driver.ts'
+import type { InterceptPlan, SandboxSpec } from '../driver.ts'
 import { maxOpenFiles } from '../host/limits.ts'
 import { unmountAll, unmounted } from '../host/mounts.ts'
 import { type ProcessIdentity, signalProcess, waitGone } from '../host/process.ts'
@@ -13,7 +13,8 @@ import type { SandboxRecord } from '../lifecycle/record.ts'
 import { writeSupervisorConfig } from '../lifecycle/supervisor-config.ts'
 import type { SandboxCgroups } from './cgroups/cgroups.ts'
 import { sandboxConfig } from './config.ts'
-import { writeNetworkFiles } from './network-files.ts'
+import { intercept } from './intercept/intercept.ts'
+import { renewResolverFile, writeNetworkFiles } from './network-files.ts'
 import { makeOverlayFolders, mountOverlay, overlayFolders } from './overlay.ts'
 import { type Runc, runcInit, runcPaths } from './runc.ts'
 
@@ -47,6 +48,7 @@ export class OciEngine implements Engine {
     await progress.race(unmounted(overlay.merged))
     await mountOverlay(overlay, spec.image.layers, progress)
     if (fresh) writeNetworkFiles(overlay.merged, spec.hostname, owner)
+    else renewResolverFile(overlay.merged, spec.hostname, owner)
     await this.#cgroups.prepare(spec.id, owner)
     writeSupervisorConfig(spec.runDir, spec.supervisor, owner)
     const config = sandboxConfig({
@@ -114,6 +116,10 @@ export class OciEngine implements Engine {
 
   initOomKilled(folder: SandboxFolder): boolean {
     return this.#cgroups.initOomKills(folder.id) > 0
+  }
+
+  intercept(init: ProcessIdentity, plan: InterceptPlan, progress: Progress): Promise<{ ok: boolean; detail: string }> {
+    return intercept(init, plan, progress)
   }
 
   idle(): void {

@@ -56,6 +56,7 @@ export interface OciConfig {
     uidMappings?: { containerID: number; hostID: number; size: number }[]
     gidMappings?: { containerID: number; hostID: number; size: number }[]
     cgroupsPath: string
+    sysctl: Record<string, string>
     resources: OciResources
     seccomp: OciSeccomp
     maskedPaths: string[]

@@ -128,6 +128,7 @@ function probeSpec(id: string, empty: string): SandboxSpec {
       defaults: { env: {}, cwd: '/', user: '' },
       journal: { memoryBytes: 1, diskBytes: 0 },
       resultRetentionMs: 1,
+      network: null,
       drainMs: 0,
     },
     labels: {},

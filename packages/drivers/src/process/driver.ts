@@ -18,7 +18,14 @@ export interface ProcessDriverOptions {
 export function createProcessDriver(options: ProcessDriverOptions): Driver {
   return new HostDriver({
     name: 'process',
-    capabilities: { isolation: 'none', checkpoint: 'none', resize: false, limits: false, readOnlyRoot: false },
+    capabilities: {
+      isolation: 'none',
+      checkpoint: 'none',
+      resize: false,
+      limits: false,
+      readOnlyRoot: false,
+      network: 'host',
+    },
     uidBase: 0,
     root: join(options.home, 'drivers', 'process'),
     engine: new ProcessEngine(),

@@ -98,6 +98,7 @@ export class ProcessEngine implements Engine {
       cpuSeconds: null,
       pids: null,
       pidsLimit: null,
+      cpusLimit: null,
       oomKills: null,
       at: Date.now(),
     }
@@ -105,6 +106,12 @@ export class ProcessEngine implements Engine {
 
   initOomKilled(): boolean {
     return false
+  }
+
+  async intercept(): Promise<{ ok: boolean; detail: string }> {
+    const detail =
+      'The process driver has no network of its own: its programs reach what this host reaches (proxy variables lead them through the session).'
+    return { ok: false, detail }
   }
 
   idle(): void {}

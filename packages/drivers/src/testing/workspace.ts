@@ -68,6 +68,7 @@ function supervisorConfig(sandboxId: string): SupervisorConfig {
     defaults: { env: {}, cwd: '/', user: '' },
     journal: { memoryBytes: 1024, diskBytes: 1024 },
     resultRetentionMs: 1000,
+    network: null,
     drainMs: 250,
   }
 }

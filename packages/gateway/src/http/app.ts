@@ -1,3 +1,4 @@
+import { createServer } from 'node:http'
 import { CoppiceError, httpStatus, openApiDocument, type Route, type RouteId, routes } from '@coppice/protocol'
 import Fastify, {
   type FastifyBaseLogger,
@@ -7,6 +8,7 @@ import Fastify, {
   LogController,
 } from 'fastify'
 import { z } from 'zod'
+import { type Front, frontOptions, serve } from '../inbound/front.ts'
 import type { Guard } from './guard.ts'
 import { checked } from './input.ts'
 
@@ -41,6 +43,8 @@ export interface AppOptions {
   handlers: Record<string, Handler>
   /** Every route that is. */
   relay: (route: Route, call: Call) => Promise<void>
+  /** What is served beside the API: its requests never reach the routes. */
+  front?: Front
 }
 
 /** The HTTP application: `routes` of the protocol, each checked against its schema, errors in one shape. */
@@ -49,9 +53,16 @@ export function buildApp(options: AppOptions): FastifyInstance {
     loggerInstance: options.logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: MAX_JSON_BYTES,
-    // Commands and uploads may take days. Headers still have to come within Node's 60 s.
-    requestTimeout: 0,
-    keepAliveTimeout: 75_000,
+    serverFactory: (handler) => {
+      const server = createServer({
+        // Commands and uploads may take days. Headers still have to come within Node's 60 s.
+        requestTimeout: 0,
+        keepAliveTimeout: 75_000,
+        ...frontOptions(options.front),
+      })
+      serve(server, handler, options.front)
+      return server
+    },
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 256 },
   })

@@ -1,4 +1,4 @@
-import { CoppiceError } from '@coppice/protocol'
+import { CoppiceError, PortSchema } from '@coppice/protocol'
 import type { z } from 'zod'
 
 /** Checks what a client sent. @throws `invalid_argument/bad_request` that names the field. */
@@ -23,4 +23,9 @@ export function checked<T extends z.ZodType>(schema: T, value: unknown, what: st
 /** `1` and `true` are true. */
 export function isOn(flag: unknown): boolean {
   return flag === '1' || flag === 'true'
+}
+
+/** A port in a path. @throws `invalid_argument/bad_request` */
+export function portOf(text: string): number {
+  return checked(PortSchema, text, 'port')
 }

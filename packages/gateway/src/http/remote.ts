@@ -3,9 +3,11 @@ import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { CoppiceError } from '@coppice/protocol'
 import type { FastifyInstance } from 'fastify'
+import { type Front, frontOptions, serve } from '../inbound/front.ts'
 
 export interface RemoteListener {
   url: string
+  port: number
   close(): void
 }
 
@@ -20,7 +22,11 @@ export interface RemoteOptions {
  * Serves the same application to other machines. Only with TLS: a token that travels in the clear is no token.
  * @throws `invalid_argument` for an address or certificate that cannot be used
  */
-export async function startRemoteListener(app: FastifyInstance, options: RemoteOptions): Promise<RemoteListener> {
+export async function startRemoteListener(
+  app: FastifyInstance,
+  front: Front,
+  options: RemoteOptions,
+): Promise<RemoteListener> {
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:\s]+)):(\d{1,5})$/.exec(options.address)
   const host = match?.[1] ?? match?.[2]
   if (!match || !host) {
@@ -33,7 +39,9 @@ export async function startRemoteListener(app: FastifyInstance, options: RemoteO
       },
     )
   }
-  const server = createServer(readCertificate(options), (request, response) => app.routing(request, response))
+  // Half-open as it is without TLS: a client of a port may have said its last and still listen.
+  const server = createServer({ ...readCertificate(options), ...frontOptions(front), allowHalfOpen: true })
+  serve(server, (request, response) => app.routing(request, response), front)
   server.requestTimeout = 0
   server.keepAliveTimeout = 75_000
   server.maxConnections = app.server.maxConnections
@@ -44,6 +52,7 @@ export async function startRemoteListener(app: FastifyInstance, options: RemoteO
   const { port } = server.address() as AddressInfo
   return {
     url: `https://${match[1] ? `[${host}]` : host}:${port}`,
+    port,
     close: () => {
       server.closeAllConnections()
       server.close()

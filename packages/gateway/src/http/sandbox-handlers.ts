@@ -47,7 +47,7 @@ export function sandboxHandlers(options: SandboxHandlerOptions): Pick<Handlers, 
       const matching = records.filter((record) => wanted.every((label) => hasLabel(record.labels, label)))
       return { sandboxes: matching.map((record) => sandboxes.info(record)), skipped: directory.skipped }
     },
-    inspectSandbox: (call) => sandboxes.info(directory.findAny(idOf(call))),
+    inspectSandbox: (call) => sandboxes.inspect(directory.findAny(idOf(call))),
     removeSandbox: (call) => sandboxes.remove(idOf(call), untilDone()),
     stopSandbox: (call) => sandboxes.stop(idOf(call), (call.body as { graceMs: number }).graceMs, untilDone()),
     startSandbox: (call) => sandboxes.start(idOf(call), untilDone()),

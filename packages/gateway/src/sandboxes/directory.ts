@@ -15,8 +15,12 @@ export interface Skipped {
 export class Directory {
   readonly #store: Store<SandboxRecord>
   readonly #records = new Map<string, SandboxRecord>()
+  /** Ids of those that exist, by name, and of those that a key has made and that have run. */
+  readonly #named = new Map<string, string>()
+  readonly #keyed = new Map<string, string>()
   readonly #reservedNames = new Set<string>()
   #reserved = 0
+  #existingCount = 0
   #skipped: Skipped[] = []
 
   private constructor(store: Store<SandboxRecord>) {
@@ -26,7 +30,7 @@ export class Directory {
   static async open(store: Store<SandboxRecord>): Promise<Directory> {
     const directory = new Directory(store)
     const { entries, skipped } = await store.list()
-    for (const entry of entries) directory.#records.set(entry.id, entry.value)
+    for (const { value } of entries.toSorted((a, b) => a.value.createdAt - b.value.createdAt)) directory.#keep(value)
     directory.#skipped = skipped
     return directory
   }
@@ -52,7 +56,7 @@ export class Directory {
 
   /** By id or name, also a removed one by its id. @throws `not_found/sandbox_not_found` */
   findAny(idOrName: string): SandboxRecord {
-    const record = this.#records.get(idOrName) ?? this.existing().find(({ name }) => name === idOrName)
+    const record = this.#records.get(idOrName) ?? this.#records.get(this.#named.get(idOrName) ?? '')
     if (record) return record
     throw new CoppiceError(
       'not_found',
@@ -84,7 +88,7 @@ export class Directory {
    * after the other, so it is what a failed one left.
    */
   byKey(key: string): SandboxRecord | undefined {
-    return this.all().find((record) => record.key === key && record.startedAt !== null)
+    return this.#records.get(this.#keyed.get(key) ?? '')
   }
 
   /**
@@ -93,13 +97,13 @@ export class Directory {
    */
   reserve(record: SandboxRecord, max: number): () => void {
     const { name } = record
-    if (this.existing().length + this.#reserved >= max) {
+    if (this.#existingCount + this.#reserved >= max) {
       throw new CoppiceError('resource_exhausted', 'too_many_sandboxes', `There are ${max} sandboxes already.`, {
         facts: { max },
         hint: 'coppice rm --label KEY=VALUE, or raise maxSandboxes in config.json',
       })
     }
-    if (name !== null && (this.#reservedNames.has(name) || this.existing().some((other) => other.name === name))) {
+    if (name !== null && (this.#reservedNames.has(name) || this.#named.has(name))) {
       throw new CoppiceError('already_exists', 'name_taken', `There is a sandbox named ${name} already.`, {
         facts: { name },
         hint: `coppice inspect ${name}`,
@@ -115,21 +119,38 @@ export class Directory {
 
   async put(record: SandboxRecord): Promise<void> {
     await this.#store.put(record.id, record, { expect: 'absent' })
-    this.#records.set(record.id, record)
+    this.#keep(record)
   }
 
   async update(id: string, change: (current: SandboxRecord) => SandboxRecord): Promise<SandboxRecord> {
     const { value } = await this.#store.update(id, change)
-    this.#records.set(id, value)
+    this.#keep(value)
     return value
   }
 
-  /** Forgets records of sandboxes that were removed before `before`, Unix time in milliseconds. */
-  async forget(before: number): Promise<void> {
+  /**
+   * Forgets records of sandboxes that were removed before `before`, Unix time in milliseconds.
+   * @param forgotten told the id of each
+   */
+  async forget(before: number, forgotten: (id: string) => void): Promise<void> {
     for (const record of this.all()) {
       if (record.state !== 'removed' || (record.removedAt ?? 0) >= before) continue
       await this.#store.remove(record.id)
       this.#records.delete(record.id)
+      if (record.key !== null && this.#keyed.get(record.key) === record.id) this.#keyed.delete(record.key)
+      forgotten(record.id)
     }
+  }
+
+  #keep(record: SandboxRecord): void {
+    const { id, name, key } = record
+    const before = this.#records.get(id)
+    this.#existingCount +=
+      Number(record.state !== 'removed') - Number(before !== undefined && before.state !== 'removed')
+    this.#records.set(id, record)
+    if (key !== null && record.startedAt !== null && !this.#keyed.has(key)) this.#keyed.set(key, id)
+    if (name === null) return
+    if (record.state !== 'removed') this.#named.set(name, id)
+    else if (this.#named.get(name) === id) this.#named.delete(name)
   }
 }

@@ -3,6 +3,7 @@ import type { ImageConfig, Progress, SupervisorConfig } from '@coppice/protocol'
 import type { Images } from '../images/images.ts'
 import type { SessionHub } from '../session/hub.ts'
 import type { Config } from '../state/config.ts'
+import type { Networks } from './networks.ts'
 import type { SandboxRecord } from './record.ts'
 
 /** Milliseconds from a started init to a supervisor that has dialled in, before the start counts as failed. */
@@ -18,32 +19,45 @@ export interface LaunchSources {
   runtime(progress: Progress): Promise<string>
 }
 
+/** What a start found out, for the record. */
+export type Started = Pick<SandboxRecord, 'transparent'>
+
 /** Puts together what a driver needs for a sandbox, starts it, and waits until its supervisor has dialled in. */
 export class Launch {
   readonly #sources: LaunchSources
   readonly #hub: SessionHub
   readonly #config: Config
   readonly #homeHash: string
+  readonly #networks: Networks
 
-  constructor(options: { sources: LaunchSources; hub: SessionHub; config: Config; homeHash: string }) {
+  constructor(options: {
+    sources: LaunchSources
+    hub: SessionHub
+    config: Config
+    homeHash: string
+    networks: Networks
+  }) {
     this.#sources = options.sources
     this.#hub = options.hub
     this.#config = options.config
     this.#homeHash = options.homeHash
+    this.#networks = options.networks
   }
 
-  async create(driver: Driver, record: SandboxRecord, progress: Progress): Promise<void> {
+  /** @returns what is known of the record now that it runs */
+  async create(driver: Driver, record: SandboxRecord, progress: Progress): Promise<Started> {
     const spec = await this.#spec(driver, record, progress)
     await this.#hub.expect(record.id, record.token)
     await driver.create(spec, progress)
-    await this.#hub.link(record.id, FIRST_SESSION_MS, progress)
+    return this.#ready(driver, record, progress)
   }
 
-  async start(driver: Driver, record: SandboxRecord, progress: Progress): Promise<void> {
+  /** Like `create`, with the files that are there. */
+  async start(driver: Driver, record: SandboxRecord, progress: Progress): Promise<Started> {
     const spec = await this.#spec(driver, record, progress)
     await this.#hub.expect(record.id, record.token)
     await driver.start(spec, progress)
-    await this.#hub.link(record.id, FIRST_SESSION_MS, progress)
+    return this.#ready(driver, record, progress)
   }
 
   /** Last words of init and supervisor, as text. Empty when there are none to be had. */
@@ -52,6 +66,13 @@ export class Launch {
       (bytes) => bytes.toString('utf8'),
       () => '',
     )
+  }
+
+  /** The supervisor takes longer to dial in than the driver to lead connections to it. */
+  async #ready(driver: Driver, record: SandboxRecord, progress: Progress): Promise<Started> {
+    const intercepting = this.#networks.intercept(driver, record, progress)
+    await this.#hub.link(record.id, FIRST_SESSION_MS, progress)
+    return { transparent: await intercepting }
   }
 
   async #spec(driver: Driver, record: SandboxRecord, progress: Progress): Promise<SandboxSpec> {
@@ -83,6 +104,7 @@ export class Launch {
       defaults: { env: { ...image.env, ...record.env }, cwd: image.cwd || '/', user: image.user },
       journal,
       resultRetentionMs,
+      network: this.#networks.supervisorNetwork(record),
       drainMs: 250,
     }
   }

@@ -1,4 +1,4 @@
-import { EndRecordSchema, LabelsSchema, LimitsSchema, SandboxStateSchema } from '@coppice/protocol'
+import { EndRecordSchema, LabelsSchema, LimitsSchema, NetworkPolicySchema, SandboxStateSchema } from '@coppice/protocol'
 import { z } from 'zod'
 
 /** What the registry keeps about one sandbox. The token never leaves the gateway and its sandbox. */
@@ -16,6 +16,15 @@ export const SandboxRecordSchema = z.looseObject({
   env: z.record(z.string(), z.string()),
   labels: LabelsSchema,
   readOnlyRoot: z.boolean(),
+  /** Entries from before networks have none. */
+  network: NetworkPolicySchema.default({ mode: 'none', allow: [] }),
+  publicPorts: z.array(z.int()).default([]),
+  /** Ports that programs without a proxy are served on. Only ever appended to: the place in the list is the port inside. */
+  interceptPorts: z.array(z.int()).default([]),
+  /** What came of the driver's `intercept`. */
+  transparent: z.object({ ok: z.boolean(), detail: z.string() }).default({ ok: false, detail: 'It was made before.' }),
+  /** Of what was asked, see config-hash.ts. Empty: made before there was one. */
+  configHash: z.string().default(''),
   token: z.string(),
   createdAt: z.number(),
   startedAt: z.number().nullable(),

@@ -1,15 +1,14 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import type { Driver } from '@coppice/drivers'
 import {
   CoppiceError,
   type EndRecord,
-  LimitsSchema,
-  newSandboxId,
   Progress,
   type ResolvedCreateSandbox,
   type ResourceUse,
   type SandboxInfo,
   SandboxInfoSchema,
+  type SandboxInspection,
 } from '@coppice/protocol'
 import type { Images } from '../images/images.ts'
 import type { RelayTarget } from '../relay/relay.ts'
@@ -18,8 +17,10 @@ import type { Config } from '../state/config.ts'
 import type { Directory } from './directory.ts'
 import type { Drivers } from './drivers.ts'
 import { endRecord } from './ends.ts'
+import { inspectSandbox } from './inspection.ts'
 import { LastOutput } from './last-output.ts'
-import type { Launch } from './launch.ts'
+import type { Launch, Started } from './launch.ts'
+import { newRecord } from './new-record.ts'
 import type { SandboxRecord } from './record.ts'
 import { Serial } from './serial.ts'
 
@@ -79,25 +80,7 @@ export class Sandboxes {
     const driver = await drivers.choose(request.driver, progress)
     requireCapabilities(driver, request)
     const image = await images.resolve(request.from)
-    const record: SandboxRecord = {
-      id: newSandboxId(),
-      name: request.name ?? null,
-      key: request.key ?? null,
-      requestHash,
-      state: 'creating',
-      image: request.from,
-      imageDigest: image.digest,
-      driver: driver.name,
-      limits: LimitsSchema.parse({ memoryMB: request.memoryMB, cpus: request.cpus, pids: request.pids }),
-      env: request.env,
-      labels: request.labels,
-      readOnlyRoot: request.readOnlyRoot,
-      token: randomBytes(24).toString('base64url'),
-      createdAt: Date.now(),
-      startedAt: null,
-      removedAt: null,
-      end: null,
-    }
+    const record = newRecord(request, { requestHash, imageDigest: image.digest, driver: driver.name })
     // Until the record is there, nothing but the hold says that the image is used.
     const releaseImage = images.hold(image)
     try {
@@ -108,8 +91,7 @@ export class Sandboxes {
     }
     return this.#serial.run(record.id, async () => {
       try {
-        await launch.create(driver, record, progress)
-        return this.info(await this.#running(record.id))
+        return this.info(await this.#running(record.id, await launch.create(driver, record, progress)))
       } catch (error) {
         const failure = CoppiceError.from(error)
         const end = endRecord('start_failed', failure.message, { lastOutput: await launch.tail(driver, record.id) })
@@ -134,8 +116,7 @@ export class Sandboxes {
       const driver = drivers.byName(record.driver)
       await directory.update(id, (current) => ({ ...current, state: 'starting' }))
       try {
-        await launch.start(driver, record, progress)
-        return this.info(await this.#running(id))
+        return this.info(await this.#running(id, await launch.start(driver, record, progress)))
       } catch (error) {
         const failure = CoppiceError.from(error)
         const lastOutput = await launch.tail(driver, id)
@@ -247,12 +228,23 @@ export class Sandboxes {
     return SandboxInfoSchema.parse({ ...record, connected: this.#options.hub.connected(record.id) })
   }
 
+  /** A record with what its driver has beside what was asked. */
+  inspect(record: SandboxRecord): Promise<SandboxInspection> {
+    const driver = this.#options.drivers.all().find(({ name }) => name === record.driver)
+    return inspectSandbox(record, this.info(record), driver)
+  }
+
   #lastOutput(id: string): string {
     return this.#outputs.get(id)?.text() ?? ''
   }
 
-  #running(id: string): Promise<SandboxRecord> {
-    return this.#options.directory.update(id, (current) => ({ ...current, state: 'running', startedAt: Date.now() }))
+  #running(id: string, started: Started): Promise<SandboxRecord> {
+    return this.#options.directory.update(id, (current) => ({
+      ...current,
+      ...started,
+      state: 'running',
+      startedAt: Date.now(),
+    }))
   }
 
   /** The record says how it ended before anybody who waits is told. */
@@ -291,6 +283,16 @@ function requireCapabilities(driver: Driver, request: ResolvedCreateSandbox): vo
     throw new CoppiceError('unsupported', 'read_only_root', `The driver ${driver.name} has no read-only root.`, {
       hint: 'coppice create --driver oci',
     })
+  }
+  if (request.network.mode !== 'public' && driver.capabilities.network === 'host') {
+    throw new CoppiceError(
+      'unsupported',
+      'host_network',
+      `The driver ${driver.name} cannot hold a sandbox's network back.`,
+      {
+        hint: 'coppice create --driver oci',
+      },
+    )
   }
 }
 

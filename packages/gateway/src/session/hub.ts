@@ -26,6 +26,10 @@ export interface HubOptions {
   leaseMs: number
   /** Called when a sandbox's link broke and no newer one had replaced it. */
   onLost: (sandboxId: string) => void
+  /** Called with every new link. */
+  onLink?: (sandboxId: string, link: Link) => void
+  /** Called when a sandbox is expected no more. */
+  onReleased?: (sandboxId: string) => void
 }
 
 interface Entry {
@@ -135,6 +139,7 @@ export class SessionHub {
       setTimeout(() => this.#released.delete(sandboxId), RELEASED_MS).unref()
     }
     rmSync(this.runDir(sandboxId), { recursive: true, force: true })
+    this.#options.onReleased?.(sandboxId)
   }
 
   /** Ends every link and listener. The socket folders stay: the next gateway listens there again. */
@@ -176,6 +181,7 @@ export class SessionHub {
     const older = entry.link
     entry.link = link
     older?.cut()
+    this.#options.onLink?.(sandboxId, link)
     entry.waiters.resolve(link)
     void link.closed.then(() => {
       if (entry.link !== link) return

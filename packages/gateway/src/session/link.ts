@@ -52,6 +52,11 @@ export class Link {
     return !this.#closed && !this.#session.destroyed && !this.#session.closed
   }
 
+  /** Bytes that wait to be sent, because the supervisor does not read them. */
+  get backlog(): number {
+    return this.#socket.writableLength
+  }
+
   /** Starts one request. The caller owns the stream: it must listen for errors and close what it does not read to the end. */
   request(headers: OutgoingHttpHeaders, options: { endStream: boolean }): ClientHttp2Stream {
     return this.#session.request(headers, options)

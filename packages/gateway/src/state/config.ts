@@ -1,5 +1,11 @@
 import { readFileSync } from 'node:fs'
-import { CoppiceError, DEFAULT_BOUND_MS, DEFAULT_LEASE_MS } from '@coppice/protocol'
+import {
+  CoppiceError,
+  DEFAULT_BOUND_MS,
+  DEFAULT_LEASE_MS,
+  DEFAULT_MAX_CONNECTIONS,
+  NetworkPolicySchema,
+} from '@coppice/protocol'
 import { z } from 'zod'
 
 const MiB = 1024 * 1024
@@ -27,6 +33,7 @@ export const ConfigSchema = z
         memoryMB: z.int().min(16).optional(),
         cpus: z.number().min(0.01).optional(),
         pids: z.int().min(16).optional(),
+        network: NetworkPolicySchema.optional(),
       })
       .strict()
       .default({}),
@@ -44,6 +51,27 @@ export const ConfigSchema = z
           .max(3_600_000)
           .default(DEFAULT_BOUND_MS)
           .describe('How long a call waits for the next session.'),
+      })
+      .strict()
+      .prefault({}),
+    egress: z
+      .object({
+        maxConnections: z
+          .int()
+          .min(1)
+          .max(65_536)
+          .default(DEFAULT_MAX_CONNECTIONS)
+          .describe('Connections of one sandbox at one time.'),
+        connectMs: z.int().min(100).default(10_000).describe('Milliseconds to reach an address.'),
+        idleMs: z
+          .int()
+          .min(100)
+          .default(15 * 60_000)
+          .describe('Milliseconds without a byte after which a connection is cut.'),
+        resolvers: z
+          .array(z.string())
+          .default([])
+          .describe('Name servers, `ADDRESS` or `ADDRESS:PORT`. Default: those of this machine.'),
       })
       .strict()
       .prefault({}),

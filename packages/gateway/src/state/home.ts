@@ -20,6 +20,8 @@ export interface Home {
   /** Downloads that may be made again: debootstrap's packages. */
   cache: string
   logs: string
+  /** What sandboxes reached, or tried to: one folder each. */
+  egress: string
   /** Socket folders, one per sandbox. Short, because a socket's path may have 107 bytes only. */
   run: string
 }
@@ -41,6 +43,7 @@ export function openHome(dir: string): Home {
     drivers: join(dir, 'drivers'),
     cache: join(dir, 'cache'),
     logs: join(dir, 'logs'),
+    egress: join(dir, 'egress'),
     run: join(runBase, 'coppice', hash),
   }
   // Root inside a sandbox is nobody outside and still has to walk to its files: these two may be passed through, not listed.
@@ -48,7 +51,7 @@ export function openHome(dir: string): Home {
     mkdirSync(folder, { recursive: true, mode: 0o711 })
     if ((statSync(folder).mode & 0o001) === 0) chmodSync(folder, 0o711)
   }
-  for (const folder of [home.cache, home.logs]) mkdirSync(folder, { recursive: true, mode: 0o700 })
+  for (const folder of [home.cache, home.logs, home.egress]) mkdirSync(folder, { recursive: true, mode: 0o700 })
   // Sandboxes reach their own folder below it through a bind mount, whatever this mode; other users of the host never do.
   mkdirSync(home.run, { recursive: true, mode: 0o711 })
   return home

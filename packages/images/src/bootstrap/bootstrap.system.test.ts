@@ -82,6 +82,11 @@ describe('the base image', { timeout: 600_000 }, () => {
       ).trim()
     expect(inside('id -u; pwd')).toBe('1000\n/home/user')
     expect(inside('sudo -n id -u')).toBe('0')
+    expect(
+      inside(
+        'export http_proxy=a HTTPS_PROXY=b NODE_USE_ENV_PROXY=1 OTHER=c; sudo -n env | grep =[abc1]$ | LC_ALL=C sort',
+      ),
+    ).toBe('HTTPS_PROXY=b\nNODE_USE_ENV_PROXY=1\nhttp_proxy=a')
     expect(inside('python -c "print(6*7)"; python3 --version')).toMatch(/^42\nPython 3/)
     expect(inside('git --version; curl --version | head -1; ls --version | head -1')).toMatch(
       /git version.*\ncurl.*\nls/,

@@ -1,5 +1,6 @@
 import { chmod, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import { openFiles } from '@coppice/limits'
 import { CoppiceError, type ImageInfo, Progress } from '@coppice/protocol/wire'
 import { storeFault } from '../faults.ts'
 import { requirePrograms } from '../host/programs.ts'
@@ -48,6 +49,7 @@ export async function bootstrap(options: BootstrapOptions, progress: Progress): 
       hint: 'sudo coppice image bootstrap',
     })
   }
+  await openFiles.admit()
   await requirePrograms('debootstrap', 'chroot', 'setpriv', 'tar', 'unshare')
   const suite = await hostSuite(options)
   const scratch = await Scratch.open(join(options.cacheDir, 'tmp'))

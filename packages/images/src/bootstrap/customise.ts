@@ -22,11 +22,18 @@ const EMPTIED = [
 ]
 const REMOVED = ['etc/machine-id', 'var/lib/dbus/machine-id', 'etc/.pwd.lock', 'debootstrap']
 
+/** Without these, `sudo apt-get` would not find the way out that the supervisor offers every program. */
+const KEPT_BY_SUDO = [
+  ...['http_proxy', 'https_proxy', 'all_proxy', 'no_proxy'].flatMap((name) => [name, name.toUpperCase()]),
+  'NODE_USE_ENV_PROXY',
+]
+
 /** Turns a fresh Debian into the image `base`: user `user` (1000) who may do everything by sudo, apt that works, no leftovers. */
 export async function customise(root: string, suite: Suite, progress: Progress): Promise<void> {
   const user = ['useradd', '--create-home', '--uid', '1000', '--user-group', '--shell', '/bin/bash', 'user']
   await runChecked(contained(['chroot', root, ...user]), {}, progress)
   await put(root, 'etc/sudoers.d/user', 'user ALL=(ALL:ALL) NOPASSWD: ALL\n', 0o440)
+  await put(root, 'etc/sudoers.d/proxy', `Defaults env_keep += "${KEPT_BY_SUDO.join(' ')}"\n`, 0o440)
   // apt drops to the user _apt, for which files of a sandbox's user are often not readable.
   await put(root, 'etc/apt/apt.conf.d/90coppice', 'APT::Sandbox::User "root";\nAcquire::Languages "none";\n', 0o644)
   await put(root, 'etc/apt/sources.list', sources(suite), 0o644)

@@ -6,7 +6,12 @@ import { BLOCK_BYTES, encodeHeader, padding } from './header.ts'
 const READ_BYTES = 1024 * 1024
 const SLASH = Buffer.from('/')
 
+/** `look`: a folder that is only there for what may be taken in it. */
+export type Selection = 'take' | 'leave' | 'look'
+
 export interface PackOptions {
+  /** Asked about everything but the folder itself, by its path relative to it. Default: all is taken. */
+  select?: (path: string, isFolder: boolean) => Selection
   /** Told about what has no meaning elsewhere and is left out: sockets and devices. */
   onSkipped?: (path: string) => void
 }
@@ -19,24 +24,34 @@ export interface PackOptions {
  */
 export async function* pack(folder: string, options: PackOptions = {}): AsyncGenerator<Buffer> {
   const seen = new Map<string, Buffer>()
-  yield* packFolder(Buffer.from(folder), Buffer.from('.'), seen, options)
+  const root = Buffer.from(folder)
+  yield header(Buffer.from('.'), '5', await lstat(root, { bigint: true }))
+  yield* packEntries(root, Buffer.from('.'), seen, options)
   yield Buffer.alloc(2 * BLOCK_BYTES)
 }
 
-async function* packFolder(
+async function* packEntries(
   path: Buffer,
   name: Buffer,
   seen: Map<string, Buffer>,
   options: PackOptions,
 ): AsyncGenerator<Buffer> {
-  yield header(name, '5', await lstat(path, { bigint: true }))
   const entries = await readdir(path, { encoding: 'buffer' })
   for (const entry of entries.sort(Buffer.compare)) {
     const child = Buffer.concat([path, SLASH, entry])
     const childName = Buffer.concat([name, SLASH, entry])
     const stat = await lstat(child, { bigint: true })
-    if (stat.isDirectory()) yield* packFolder(child, childName, seen, options)
-    else if (stat.isFile()) yield* packFile(child, childName, stat, seen)
+    const selection = options.select?.(childName.toString('utf8', 2), stat.isDirectory()) ?? 'take'
+    if (selection === 'leave') continue
+    if (stat.isDirectory()) {
+      const within = packEntries(child, childName, seen, options)
+      const first = selection === 'look' ? await within.next() : undefined
+      // Nothing in it was taken.
+      if (first?.done) continue
+      yield header(childName, '5', stat)
+      if (first) yield first.value
+      yield* within
+    } else if (stat.isFile()) yield* packFile(child, childName, stat, seen)
     else if (stat.isSymbolicLink()) yield header(childName, '2', stat, await readlink(child, { encoding: 'buffer' }))
     else if (stat.isFIFO()) yield header(childName, '6', stat)
     else options.onSkipped?.(child.toString())

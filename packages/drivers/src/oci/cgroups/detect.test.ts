@@ -27,6 +27,7 @@ test('a hybrid host counts as version 1, with joined controllers and a named hie
     pids: '/sys/fs/cgroup/pids',
     freezer: '/sys/fs/cgroup/freezer',
     'name=systemd': '/sys/fs/cgroup/systemd',
+    unified: '/sys/fs/cgroup/unified',
   })
 })
 

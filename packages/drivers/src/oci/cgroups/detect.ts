@@ -36,9 +36,14 @@ export function layoutOf(mountinfo: string): CgroupLayout | undefined {
       if (name && !controllers.has(name)) controllers.set(name, mount)
     }
   }
+  // runc makes a group in the empty tree of a hybrid layout too: it is ours to remove.
+  if (unified !== undefined) controllers.set(UNIFIED, unified)
   if (REQUIRED_V1.every((name) => controllers.has(name))) return { version: 1, controllers }
   return unified === undefined ? undefined : { version: 2, mount: unified }
 }
+
+/** Stands for the version 2 tree of a hybrid layout. */
+const UNIFIED = 'unified'
 
 const KNOWN = new Set([
   ...REQUIRED_V1,

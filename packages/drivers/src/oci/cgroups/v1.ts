@@ -77,6 +77,9 @@ export class CgroupsV1 implements SandboxCgroups {
     const pids = this.#group('pids', id)
     const limit = readNumber(`${memory}/memory.limit_in_bytes`)
     const nanoseconds = readNumber(`${this.#group('cpuacct', id)}/cpuacct.usage`)
+    const cpu = this.#group('cpu', id)
+    const quota = readNumber(`${cpu}/cpu.cfs_quota_us`)
+    const period = readNumber(`${cpu}/cpu.cfs_period_us`)
     const kills = groupsUnder(memory).map((group) => readKey(`${group}/memory.oom_control`, 'oom_kill'))
     return {
       memoryBytes: readNumber(`${memory}/memory.usage_in_bytes`),
@@ -85,6 +88,7 @@ export class CgroupsV1 implements SandboxCgroups {
       cpuSeconds: nanoseconds === null ? null : nanoseconds / 1e9,
       pids: readNumber(`${pids}/pids.current`),
       pidsLimit: readNumber(`${pids}/pids.max`),
+      cpusLimit: quota === null || period === null ? null : quota / period,
       oomKills: kills.length === 0 ? null : kills.reduce<number>((sum, count) => sum + (count ?? 0), 0),
       at: Date.now(),
     }

@@ -72,6 +72,7 @@ describe('cgroups of version 2', () => {
     writeFileSync(group('cpu.stat'), 'usage_usec 1500000\nuser_usec 1\n')
     writeFileSync(group('pids.current'), '7\n')
     writeFileSync(group('pids.max'), 'max\n')
+    writeFileSync(group('cpu.max'), '150000 100000\n')
     writeFileSync(group('memory.events'), 'low 0\noom 3\noom_kill 2\noom_group_kill 0\n')
     writeFileSync(group('init', 'memory.events'), 'oom_kill 1\n')
     expect(cgroups.use('sb-1')).toMatchObject({
@@ -81,6 +82,7 @@ describe('cgroups of version 2', () => {
       cpuSeconds: 1.5,
       pids: 7,
       pidsLimit: null,
+      cpusLimit: 1.5,
       oomKills: 2,
     })
     expect(cgroups.initOomKills('sb-1')).toBe(1)

@@ -121,6 +121,7 @@ export class CgroupsV2 implements SandboxCgroups {
       cpuSeconds: microseconds === null ? null : microseconds / 1e6,
       pids: readNumber(`${group}/pids.current`),
       pidsLimit: readNumber(`${group}/pids.max`),
+      cpusLimit: readQuota(`${group}/cpu.max`),
       oomKills: readKey(`${group}/memory.events`, 'oom_kill'),
       at: Date.now(),
     }
@@ -161,4 +162,10 @@ const DELEGATED_FILES = ['cgroup.procs', 'cgroup.threads', 'cgroup.subtree_contr
 /** One by one: a controller that is not there must not keep the others away. */
 function enableControllers(group: string): void {
   for (const controller of CONTROLLERS) writeIfThere(`${group}/cgroup.subtree_control`, `+${controller}`)
+}
+
+/** `QUOTA PERIOD` as cores; `max PERIOD` is no limit. */
+function readQuota(path: string): number | null {
+  const match = /^(\d+) (\d+)$/.exec(readText(path)?.trim() ?? '')
+  return match ? Number(match[1]) / Number(match[2]) : null
 }

@@ -1,0 +1,136 @@
+import type { Driver, InterceptPlan } from '@coppice/drivers'
+import {
+  type ChangeNetwork,
+  CoppiceError,
+  DEFAULT_INTERCEPT_PORTS,
+  INTERCEPT_BASE_PORT,
+  MAX_INTERCEPT_PORTS,
+  NAME_RANGE,
+  type NetworkPolicy,
+  type NetworkState,
+  PROXY_PORT,
+  Progress,
+  RESOLVER_ADDRESS,
+  RESOLVER_PORT,
+  type SupervisorNetwork,
+} from '@coppice/protocol'
+import { type Egress, interceptPorts, interceptRanges, parseRule } from '../egress/index.ts'
+import type { Link } from '../session/link.ts'
+import { configHash } from './config-hash.ts'
+import type { Directory } from './directory.ts'
+import type { Drivers } from './drivers.ts'
+import type { SandboxRecord } from './record.ts'
+import { Serial } from './serial.ts'
+
+/** Milliseconds that a driver has to lead connections to the supervisor. */
+const INTERCEPT_TIMEOUT_MS = 10_000
+
+/** What each sandbox may reach: kept in its record, told to egress, supervisor and driver. */
+export class Networks {
+  readonly #directory: Directory
+  readonly #drivers: Drivers
+  readonly #egress: Egress
+  readonly #serial = new Serial()
+
+  constructor(options: { directory: Directory; drivers: Drivers; egress: Egress }) {
+    this.#directory = options.directory
+    this.#drivers = options.drivers
+    this.#egress = options.egress
+  }
+
+  /** A supervisor has dialled in: its programs get what the record says. */
+  linked(id: string, link: Link): void {
+    const record = this.#directory.peek(id)
+    if (!record) return
+    this.#egress.open(id, { policy: record.network, name: record.name })
+    this.#egress.setNetwork(id, this.supervisorNetwork(record))
+    this.#egress.attach(id, link)
+  }
+
+  /** What a supervisor listens on. */
+  supervisorNetwork(record: SandboxRecord): SupervisorNetwork {
+    // Side by side on the host's own loopback, sandboxes cannot all have the same port.
+    if (this.#drivers.byName(record.driver).capabilities.network === 'host')
+      return { proxyPort: 0, dnsPort: null, intercepts: [] }
+    return { proxyPort: PROXY_PORT, dnsPort: RESOLVER_PORT, intercepts: intercepts(record.interceptPorts) }
+  }
+
+  /** Leads connections of a running sandbox's programs to its supervisor. Never fails: what came of it is the answer. */
+  async intercept(driver: Driver, record: SandboxRecord, progress: Progress): Promise<SandboxRecord['transparent']> {
+    const plan: InterceptPlan = {
+      resolver: { address: RESOLVER_ADDRESS, at: RESOLVER_PORT },
+      ranges: [NAME_RANGE, ...interceptRanges(record.network)],
+      ports: intercepts(record.interceptPorts),
+    }
+    try {
+      return await driver.intercept(record.id, plan, progress)
+    } catch (error) {
+      return { ok: false, detail: CoppiceError.from(error).message }
+    }
+  }
+
+  /**
+   * Changes a policy: the next connection obeys, open ones that it refuses are cut.
+   * @throws `invalid_argument/bad_rule`
+   */
+  async change(idOrName: string, change: ChangeNetwork): Promise<NetworkState> {
+    const { id } = this.#directory.find(idOrName)
+    for (const rule of [...(change.allow ?? []), ...(change.add ?? [])]) parseRule(rule)
+    return this.#serial.run(id, async () => {
+      const record = await this.#directory.update(id, (current) => {
+        const network = changed(current.network, change)
+        const interceptPorts = withPorts(current.interceptPorts, network)
+        return { ...current, network, interceptPorts, configHash: configHash({ ...current, network }) }
+      })
+      this.#egress.change(id, record.network)
+      this.#egress.setNetwork(id, this.supervisorNetwork(record))
+      if (record.state === 'running') {
+        const driver = this.#drivers.byName(record.driver)
+        const transparent = await this.intercept(driver, record, new Progress({ timeoutMs: INTERCEPT_TIMEOUT_MS }))
+        await this.#directory.update(id, (current) => ({ ...current, transparent }))
+      }
+      return this.state(id)
+    })
+  }
+
+  state(idOrName: string): NetworkState {
+    const record = this.#directory.findAny(idOrName)
+    return {
+      policy: record.network,
+      transparent: record.transparent.ok,
+      transparentDetail: record.transparent.detail,
+      counts: this.#egress.counts(record.id),
+    }
+  }
+}
+
+/**
+ * What a record says about its network when it is made.
+ * @throws `invalid_argument/bad_rule`
+ */
+export function networkFields(
+  policy: NetworkPolicy,
+): Pick<SandboxRecord, 'network' | 'interceptPorts' | 'transparent'> {
+  for (const rule of policy.allow) parseRule(rule)
+  return {
+    network: policy,
+    interceptPorts: withPorts([...DEFAULT_INTERCEPT_PORTS], policy),
+    transparent: { ok: false, detail: 'It has not started yet.' },
+  }
+}
+
+function changed(policy: NetworkPolicy, change: ChangeNetwork): NetworkPolicy {
+  const removed = new Set(change.remove)
+  const kept = (change.allow ?? policy.allow).filter((rule) => !removed.has(rule))
+  return { mode: change.mode ?? policy.mode, allow: [...new Set([...kept, ...(change.add ?? [])])] }
+}
+
+/** Ports are appended and never taken away: one that meant 5432 a moment ago must not mean 22 now. */
+function withPorts(present: number[], policy: NetworkPolicy): number[] {
+  const ports = present.length > 0 ? present : DEFAULT_INTERCEPT_PORTS
+  return [...new Set([...ports, ...interceptPorts(policy)])].slice(0, MAX_INTERCEPT_PORTS)
+}
+
+function intercepts(ports: number[]): { port: number; at: number }[] {
+  return ports.map((port, index) => ({ port, at: INTERCEPT_BASE_PORT + index }))
+}

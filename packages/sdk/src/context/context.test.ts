@@ -1,0 +1,72 @@
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type ContextOptions, packContext } from './context.ts'
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'coppice-context-'))
+})
+afterEach(() => rmSync(folder, { recursive: true }))
+
+function write(files: Record<string, string>): void {
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(folder, name)), { recursive: true })
+    writeFileSync(join(folder, name), text)
+  }
+}
+
+/** Names in the tar, in order. Those here fit into the 100 bytes of a plain header. */
+async function names(options: ContextOptions = {}): Promise<string[]> {
+  const chunks: Buffer[] = []
+  for await (const chunk of packContext(folder, options)) chunks.push(chunk)
+  const tar = Buffer.concat(chunks)
+  const found: string[] = []
+  for (let at = 0; tar[at] !== 0; ) {
+    const size = Number.parseInt(tar.toString('latin1', at + 124, at + 135), 8)
+    found.push(tar.toString('utf8', at, tar.indexOf(0, at)).replace(/^\.\//, '').replace(/\/$/, ''))
+    at += 512 + Math.ceil(size / 512) * 512
+  }
+  return found
+}
+
+test('what is ignored is left out, folders too, and the Dockerfile never is', async () => {
+  write({
+    Dockerfile: 'FROM x',
+    '.dockerignore': '*\n!src',
+    'src/a': '1',
+    'src/deep/b': '2',
+    secret: '3',
+    'data/c': '4',
+  })
+  expect(await names()).toEqual(['.', '.dockerignore', 'Dockerfile', 'src', 'src/a', 'src/deep', 'src/deep/b'])
+})
+
+test('a folder is there when something in it is taken after all, and not otherwise', async () => {
+  write({
+    Dockerfile: '',
+    '.dockerignore': 'docs\n!docs/*/keep.md',
+    'docs/a/keep.md': '',
+    'docs/a/other': '',
+    'docs/b/x': '',
+  })
+  symlinkSync('Dockerfile', join(folder, 'link'))
+  expect(await names()).toEqual(['.', '.dockerignore', 'Dockerfile', 'docs', 'docs/a', 'docs/a/keep.md', 'link'])
+})
+
+test('a Dockerfile elsewhere brings its own ignore file', async () => {
+  write({ 'build/D': 'FROM x', 'build/D.dockerignore': 'b*', '.dockerignore': 'a', a: '', b: '', 'build/more': '' })
+  expect(await names({ dockerfile: 'build/D' })).toEqual([
+    '.',
+    '.dockerignore',
+    'a',
+    'build',
+    'build/D',
+    'build/D.dockerignore',
+  ])
+})
+
+test('without a Dockerfile nothing is sent', async () => {
+  await expect(names()).rejects.toMatchObject({ reason: 'dockerfile_not_found' })
+})

@@ -1,0 +1,5 @@
+export { ADDRESSES, PORTS } from './addresses.ts'
+export { bytesDigest } from './data.ts'
+export { Internet } from './internet.ts'
+export { plainFetch } from './plain-client.ts'
+export type { NameSettings, Question, Seen, WebRequest } from './servers/protocol.ts'
