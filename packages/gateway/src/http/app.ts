@@ -67,7 +67,6 @@ export function buildApp(options: AppOptions): FastifyInstance {
     routerOptions: { maxParamLength: 256 },
   })
   app.server.maxConnections = MAX_CONNECTIONS
-  // Raw bodies are read by whoever streams them.
   app.addContentTypeParser('*', (_request, _payload, done) => done(null))
   app.setErrorHandler((error, _request, reply) => sendFailure(reply, error))
   app.setNotFoundHandler((request, reply) => {
@@ -81,7 +80,15 @@ export function buildApp(options: AppOptions): FastifyInstance {
     done()
   })
   app.get('/openapi.json', { config: { open: true } }, () => document)
-  for (const route of routes as readonly Route[]) addRoute(app, route, options)
+  const isRaw = (route: Route) => route.body === 'bytes'
+  for (const route of routes as readonly Route[]) if (!isRaw(route)) addRoute(app, route, options)
+  app.register((raw, _options, done) => {
+    // Read by whoever streams them, whatever they say they are: a JSON file is bytes as well.
+    raw.removeAllContentTypeParsers()
+    raw.addContentTypeParser('*', (_request, _payload, parsed) => parsed(null))
+    for (const route of routes as readonly Route[]) if (isRaw(route)) addRoute(raw, route, options)
+    done()
+  })
   return app
 }
 

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { type ClientHttp2Stream, constants } from 'node:http2'
+import type { ClientHttp2Stream } from 'node:http2'
 import { CoppiceError } from '@coppice/protocol'
 import type { RelayClient } from './client.ts'
 import { pump } from './pump.ts'
@@ -83,7 +83,8 @@ function sendBody(client: RelayClient, stream: ClientHttp2Stream): void {
   stream.once('close', () => request.resume())
   request.once('end', () => stream.end())
   request.once('close', () => {
-    if (!request.complete && !stream.closed) stream.close(constants.NGHTTP2_CANCEL)
+    // Not `close(NGHTTP2_CANCEL)`: that says END_STREAM first, and what was cut would be taken for whole.
+    if (!request.complete && !stream.destroyed) stream.destroy(new Error('the client cut its body off'))
   })
 }
 

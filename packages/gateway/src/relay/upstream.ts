@@ -71,7 +71,10 @@ export class Upstream {
 
   /** Tells the supervisor that nobody reads any more. */
   cancel(): void {
-    if (!this.stream.closed) this.stream.close(constants.NGHTTP2_CANCEL)
+    if (this.stream.destroyed) return
+    if (this.stream.writableEnded) this.stream.close(constants.NGHTTP2_CANCEL)
+    // `close` would say END_STREAM first: a body that is not whole must not look like one that is.
+    else this.stream.destroy(new Error('cancelled'))
   }
 
   /**
