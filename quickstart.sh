@@ -37,12 +37,12 @@ printf '%s\n' "$sandbox"
 run sh -c 'echo "I am $(id -un) on $(hostname), $(. /etc/os-release; echo "$PRETTY_NAME")"'
 run python -c 'print(sum(n * n for n in range(1_000_000)))'
 run sudo sh -c 'id -un; cat /proc/self/uid_map'
-run sh -c 'sudo apt-get -qq update && sudo apt-get -qq install -y --no-install-recommends jq >/dev/null && jq -n "6*7"'
+run sh -c 'sudo apt-get -qq update && sudo apt-get -qq install -y --no-install-recommends jq >/dev/null 2>&1 && jq -n "6*7"'
 run sh -c 'echo "<h1>Served from $(hostname)</h1>" >index.html'
 printf '\n$ coppice exec --detach %s -- python -m http.server 8000\n' "$sandbox"
 "$coppice" exec --detach "$sandbox" -- python -m http.server 8000
 printf '\n$ curl "$(coppice preview %s 8000)"\n' "$sandbox"
-curl -fsS --location --cookie '' --retry 20 --retry-delay 1 --retry-all-errors "$("$coppice" preview "$sandbox" 8000)"
+curl -fs --location --cookie '' --retry 20 --retry-delay 1 --retry-all-errors "$("$coppice" preview "$sandbox" 8000)"
 printf '\n$ coppice logs %s --egress | tail -3\n' "$sandbox"
 "$coppice" logs "$sandbox" --egress | tail -3
 run sh -c 'ls /sys/class/net; exit 3' || printf 'exit code: %s\n' "$?"

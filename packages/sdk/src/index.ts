@@ -29,6 +29,7 @@ export {
   type ProgressEvent,
   type ResourceUse,
   type SandboxInfo,
+  type SandboxInspection,
   type SupervisorInfo,
 } from '@coppice/protocol/wire'
 export type { ByteSource } from './byte-source.ts'

@@ -6,6 +6,7 @@ import {
   type Preview,
   type ResourceUse,
   type SandboxInfo,
+  type SandboxInspection,
   type SupervisorInfo,
 } from '@coppice/protocol/wire'
 import type { GatewayConnection } from './connection.ts'
@@ -132,7 +133,7 @@ export class Sandbox {
     return this.#connection.json({ method: 'GET', path: `${this.#path}/info` }, true)
   }
 
-  inspect(): Promise<SandboxInfo> {
+  inspect(): Promise<SandboxInspection> {
     return this.#connection.json({ method: 'GET', path: this.#path }, true)
   }
 
