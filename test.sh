@@ -6,7 +6,8 @@ cd "$(dirname "$0")"
 . ./scripts/setup.sh
 
 need_runtime_packages
-need_packages shellcheck tmux skopeo musl libcap2-bin attr procps python3 openssl git curl
+need_packages docker-registry apache2-utils shellcheck tmux skopeo musl libcap2-bin attr procps python3 openssl git curl
+need_engines
 need_node_modules
 
 if [ $# -eq 0 ]; then

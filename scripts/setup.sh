@@ -31,6 +31,13 @@ need_runtime_packages() {
   need_packages runc busybox-static tini util-linux tar attr mount debootstrap libstdc++6 libcap-ng0 nftables iproute2
 }
 
+# What the tests of the docker and podman drivers start for themselves. An engine that is there already, from wherever, will do.
+need_engines() {
+  command -v dockerd >/dev/null || need_packages docker.io iptables
+  command -v podman >/dev/null || need_packages podman
+  need_packages zstd
+}
+
 # need_node_modules: npm packages, from the lock file, when it changed since the last time.
 need_node_modules() {
   stamp=node_modules/.package-lock.json

@@ -22,7 +22,7 @@ export interface CreateFlags extends NetworkFlags {
 /** Options that `create` and `run` share, but for `--env`. */
 export function addCreateOptions(command: Command): Command {
   command
-    .option('--from <image>', 'an image of the store (default: base)')
+    .option('--from <image>', 'an image, a folder with a Dockerfile, or an archive (default: base)')
     .option('--name <name>', 'a name to call it by, unique among sandboxes')
     .option('--driver <driver>', 'what makes it (default: COPPICE_DRIVER, else the first that works)')
     .option('--memory <mib>', 'memory in MiB, or like 2g (default: 1024)', parseMemory)
@@ -38,9 +38,6 @@ export function addCreateOptions(command: Command): Command {
 export function createOptions(flags: CreateFlags): CreateOptions {
   const { from, name, memory, cpus, pids, env, label, readOnly, ttl, key } = flags
   if (ttl !== undefined) throw unsupported('ttl', 'Ending a sandbox after a time (--ttl)', 'coppice rm SANDBOX')
-  if (from !== undefined && /^(\.{0,2}\/|\.{1,2}$|~)/.test(from)) {
-    throw unsupported('build', 'Making a sandbox from a folder', 'coppice image import ARCHIVE --name NAME')
-  }
   if (from === '') throw new CoppiceError('invalid_argument', 'usage', '--from needs the name of an image.')
   const driver = flags.driver ?? process.env.COPPICE_DRIVER
   return {

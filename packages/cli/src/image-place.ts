@@ -1,20 +1,12 @@
-import { unsupported } from './unsupported.ts'
+import { existsSync } from 'node:fs'
+import { type ImagePlace, parseImagePlace } from '@coppice/sdk'
 
-/** Where an image comes from or goes to. */
-export interface ImagePlace {
-  /** A file, or `-`. */
-  path: string
-  format: 'auto' | 'oci-archive'
+/** Where an image comes from; a text that names an existing file means the file. */
+export function parseSource(text: string): ImagePlace {
+  return parseImagePlace(text, { exists: existsSync })
 }
 
-const LATER = ['docker-daemon', 'docker-archive', 'docker', 'podman', 'oci', 'container', 'containers-storage', 'dir']
-
-/** Reads a place as `skopeo` writes it. @throws `unsupported/image_transport` for those that a later release brings. */
-export function parsePlace(text: string): ImagePlace {
-  const [transport = '', ...rest] = text.split(':')
-  if (rest.length > 0 && transport === 'oci-archive') return { path: rest.join(':'), format: 'oci-archive' }
-  if (rest.length > 0 && LATER.includes(transport)) {
-    throw unsupported('image_transport', `The transport ${transport}:`, 'Use a file, or oci-archive:FILE.')
-  }
-  return { path: text, format: 'auto' }
+/** Where an image is exported to: a text without a transport is a file, whether it is there or not. */
+export function parseTarget(text: string): ImagePlace {
+  return parseImagePlace(text, { exists: (path) => path === text && !/^(oci|oci-archive|docker-archive):/.test(text) })
 }

@@ -176,10 +176,20 @@ export interface Driver {
   /** Calls back for every end. Sandboxes found by `list` are watched too. Returns the function that stops it. */
   watch(listener: ExitListener): () => void
   /**
-   * Calls back when the engine under the driver goes away or comes back, while somebody watches; first when it is known which.
+   * Calls back when the engine under the driver goes away or comes back, while somebody watches and it is needed; first when it is known which.
    * Absent where there is no engine that could. Sandboxes that run go on without it, and the calls that need it are `unavailable`.
    */
   notices?(listener: (notice: DriverNotice) => void): () => void
+  /**
+   * Changes the limits of a sandbox that runs; nothing for one that does not, because `start` brings its own. Absent where the
+   * capability `resize` is false. Memory under what is in use is refused, and the limits are those of before.
+   */
+  resize?(id: string, limits: Limits, progress: Progress): Promise<void>
+  /**
+   * Removes images that its engine was given for this home, that no sandbox uses and that are not kept. `keep`: whether the store
+   * still has an image of these layers (digests of the unpacked layers, lowest first). Absent where there is no such engine.
+   */
+  pruneImages?(keep: (diffIds: string[]) => boolean, progress: Progress): Promise<void>
   /** Ends timers and connections. Sandboxes go on. */
   close(): Promise<void>
 }

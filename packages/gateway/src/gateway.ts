@@ -71,6 +71,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     logger.warn({ ...skipped }, 'a registry file could not be read and was left as it is')
 
   const drivers = makeDrivers(home, config, options.driver ?? config.driver)
+  drivers.onNotice(({ name }, notice) =>
+    logger.warn({ driver: name, ...notice }, 'what a driver depends on has changed'),
+  )
   const ownPorts: number[] = []
   const egress = new Egress({
     dir: home.egress,
@@ -92,9 +95,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         .catch((error: unknown) => logger.warn({ err: error, sandboxId: id }, 'a driver could not be asked'))
     },
   })
-  const images = await Images.open(home, (digest) =>
-    directory.existing().some((record) => record.imageDigest === digest),
-  )
+  const inUse = (digest: string) => directory.existing().some((record) => record.imageDigest === digest)
+  const images = await Images.open(home, inUse, (message) => logger.warn(message))
   const sources = { images, runtime: runtimeSource(home.runtime) }
   const launch = new Launch({ sources, hub, config, homeHash: home.hash, networks })
   await reconcile({ directory, drivers, hub, log: (message, facts) => logger.info(facts, message) })
@@ -156,7 +158,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       },
       ...sandboxHandlers({ sandboxes, directory, drivers, config }),
       ...networkHandlers({ directory, networks, egress, inbound }),
-      ...imageHandlers(images),
+      ...imageHandlers(images, (kept) => drivers.pruneImages(kept)),
     },
   })
   let remote: RemoteListener | undefined

@@ -1,5 +1,6 @@
-import { type Duplex, Readable } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
+import { throwAway } from './bulk/garbage.ts'
 import { badArchive } from './faults.ts'
 
 /** How a file or blob is packed, as its first bytes say. */
@@ -30,23 +31,49 @@ export function decompressor(compression: Compression): Duplex | undefined {
   return undefined
 }
 
-/** `source` unpacked. What is wrong in the packed data is thrown as `invalid_argument/archive_corrupt`. */
+/**
+ * `source` unpacked. A chunk of the source is done with when the next one is asked for. What is wrong in the packed data is
+ * thrown as `invalid_argument/archive_corrupt`, `archive_truncated`.
+ */
 export async function* decompressed(source: AsyncIterable<Buffer>, compression: Compression): AsyncGenerator<Buffer> {
   const unpack = decompressor(compression)
   if (!unpack) {
     yield* source
     return
   }
-  const input = Readable.from(source, { objectMode: false, highWaterMark: 256 * 1024 })
-  input.on('error', (error) => unpack.destroy(error))
-  input.pipe(unpack)
+  const fed = feed(source, unpack)
   try {
-    for await (const chunk of unpack) yield chunk as Buffer
+    for await (const chunk of unpack) {
+      yield chunk as Buffer
+      throwAway(chunk as Buffer)
+    }
+    await fed
   } catch (error) {
     throw asCorrupt(error)
   } finally {
-    input.destroy()
     unpack.destroy()
+    await fed.catch(() => undefined)
+  }
+}
+
+/** Writes chunk after chunk; an error of the source ends the stream with it. */
+async function feed(source: AsyncIterable<Buffer>, unpack: Duplex): Promise<void> {
+  let open = true
+  const closed = new Promise<void>((resolve) => {
+    unpack.once('close', () => {
+      open = false
+      resolve()
+    })
+  })
+  try {
+    for await (const chunk of source) {
+      if (!open) return
+      await Promise.race([new Promise<void>((resolve) => unpack.write(chunk, () => resolve())), closed])
+      if (!open) return
+    }
+    unpack.end()
+  } catch (error) {
+    unpack.destroy(error instanceof Error ? error : new Error(String(error)))
   }
 }
 

@@ -22,8 +22,8 @@ export function imageInfo(image: ResolvedImage, name: string): ImageInfo {
 }
 
 /** `/tmp/My App.tar.gz` → `my-app`. */
-export function nameFromFile(source: string): string {
-  const file = basename(source.replace(/^oci(-archive)?:/, '')).replace(/(\.(tar|oci|gz|tgz|zst|tzst))+$/i, '')
+export function nameFromFile(path: string): string {
+  const file = basename(path).replace(/(\.(tar|oci|gz|tgz|zst|tzst))+$/i, '')
   return (
     file
       .toLowerCase()

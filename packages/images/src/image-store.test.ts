@@ -59,7 +59,9 @@ describe('image store', () => {
       expect(events.at(-1)).toEqual({ message: 'Reading the archive', done: size, total: size, unit: 'bytes' })
       const image = await store.resolve('my-app')
       expect(image.diffIds).toEqual([`sha256:${execFileSync('sha256sum', { input: hello }).toString().slice(0, 64)}`])
-      expect((await store.list()).images).toEqual([info])
+      const { transferred, ...listed } = info
+      expect(transferred).toEqual({ bytes: info.sizeBytes, blobs: 3 })
+      expect((await store.list()).images).toEqual([listed])
       expect((await stat(inStore('index.json'))).mode & 0o777).toBe(0o600)
     })
 
@@ -242,11 +244,6 @@ describe('image store', () => {
       })
       await mkdir(join(dir, 'empty'))
       await expect(store.import(join(dir, 'empty'), {}, none)).rejects.toMatchObject({ reason: 'source_kind' })
-      const docker = await file('d.tar', buildTar([{ name: 'manifest.json', body: '[]' }]))
-      await expect(store.import(docker, {}, none)).rejects.toMatchObject({
-        code: 'unsupported',
-        hint: expect.stringContaining('skopeo'),
-      })
       const source = await file('a.tar', hello)
       for (const name of ['', '../x', '-a', 'a b', `sha256:${'0'.repeat(64)}`, 'x'.repeat(300)]) {
         await expect(store.import(source, { name }, none)).rejects.toMatchObject({ reason: 'invalid_image_name' })
@@ -355,6 +352,43 @@ describe('image store', () => {
       expect((await store.resolve(image.digest)).config).toEqual(image.config)
     })
 
+    it('nothing of an image that a create has found, however the two fall together', async () => {
+      const used = new Set<string>()
+      store = await ImageStore.open(inStore(), { inUse: (digest) => used.has(digest) })
+      const source = await file('a.tar', hello)
+      for (let round = 0; round < 60; round++) {
+        used.clear()
+        const { digest } = await store.import(source, { name: 'app' }, none)
+        const removing = store.remove('app')
+        // Another number of steps each time: before the collection, in every part of it, and after it.
+        for (let step = 0; step < round; step++) await new Promise(setImmediate)
+        const found = await store.acquire(digest).catch((error) => error)
+        await removing
+        if (found instanceof Error) {
+          expect(found).toMatchObject({ reason: 'image_not_found' })
+          continue
+        }
+        used.add(digest)
+        found.release()
+        await store.prune()
+        expect((await store.resolve(digest)).config).toEqual(found.image.config)
+        await store.export(digest, join(dir, 'out.tar'), none)
+      }
+    })
+
+    it('what cut downloads have left, when asked to, and says how much that was', async () => {
+      await store.import(await file('a.tar', hello), { name: 'app' }, none)
+      await writeFile(inStore('partial', 'a'.repeat(64)), Buffer.alloc(1000))
+      const { sizeBytes } = await store.import(await file('b.tar', world), { name: 'other' }, none)
+      await store.remove('app')
+      expect(await store.prune()).toEqual({ images: 0, blobs: 0, layers: 0, partials: 1, bytes: 1000 })
+      const release = (await store.acquire('other')).release
+      await store.remove('other')
+      expect(await store.prune()).toMatchObject({ images: 0, bytes: 0 })
+      release()
+      expect(await store.prune()).toEqual({ images: 1, blobs: 3, layers: 0, partials: 0, bytes: sizeBytes })
+    })
+
     it('nothing of an import that goes on at the same time', async () => {
       const sources = await Promise.all(
         Array.from({ length: 8 }, (_, i) => file(`${i}.tar`, buildTar([{ name: 'f', body: `${i}`.repeat(100_000) }]))),
@@ -391,6 +425,40 @@ describe('image store', () => {
       const streamed = Buffer.concat(await Array.fromAsync(chunks))
       expect([streamed.length, streamed.equals(await readFile(join(dir, 'out.tar')))]).toEqual([sizeBytes, true])
       expect(streamed.includes(dir)).toBe(false)
+    })
+
+    it('a layout folder, to which a second image adds only what is new', async () => {
+      const folder = join(dir, 'out')
+      const first = await store.import(await layout('l', [image]), { name: 'one' }, none)
+      const more = { ...image, layers: [...image.layers, { tar: buildTar([{ name: 'more' }]) }] }
+      const second = await store.import(await layout('m', [more]), { name: 'two' }, none)
+      await store.export('one', `oci:${folder}`, none)
+      const before = await readdir(join(folder, 'blobs/sha256'))
+      await store.export('two', `oci:${folder}:renamed`, none)
+      await store.export('two', `oci:${folder}:renamed`, none)
+      expect((await readdir(join(folder, 'blobs/sha256'))).length).toBe(before.length + 3)
+      const other = await ImageStore.open(join(dir, 'other'))
+      expect(await other.import(`oci:${folder}:one`, {}, none)).toMatchObject({ digest: first.digest, name: 'one' })
+      expect(await other.import(`oci:${folder}:renamed`, {}, none)).toMatchObject({ digest: second.digest })
+      await expect(store.export('one', `oci:${dir}`, none)).rejects.toMatchObject({ reason: 'not_a_layout' })
+    })
+
+    it('a docker archive that imports with the same layers and config, under the name asked for', async () => {
+      await store.import(await layout('l', [image]), { name: 'my/app' }, none)
+      const { diffIds, manifest } = await store.resolve('my/app')
+      for (const [place, name] of [
+        [`docker-archive:${join(dir, 'out.tar')}`, 'my/app:latest'],
+        [`docker-archive:${join(dir, 'out.tar')}:localhost:5000/other:2`, 'localhost:5000/other:2'],
+      ] as const) {
+        await store.export('my/app', place, none)
+        const other = await ImageStore.open(join(dir, 'other'))
+        expect(await other.import(join(dir, 'out.tar'), {}, none)).toMatchObject({ name })
+        const again = await other.resolve(name)
+        expect([again.diffIds, again.manifest.config.digest]).toEqual([diffIds, manifest.config.digest])
+      }
+      const bad = `docker-archive:${join(dir, 'out.tar')}:a//b`
+      await expect(store.export('my/app', bad, none)).rejects.toMatchObject({ reason: 'invalid_image_reference' })
+      await expect(store.export('my/app', 'docker-daemon:x', none)).rejects.toMatchObject({ reason: 'target_kind' })
     })
 
     it('nothing under the name asked for when it fails', async () => {

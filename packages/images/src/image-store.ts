@@ -1,36 +1,35 @@
-import { CoppiceError, type ImageConfig, type ImageInfo, type Progress } from '@coppice/protocol/wire'
-import { type ArchiveStream, ociArchive, writeArchive } from './export/oci-archive.ts'
-import { imageInfo, nameFromFile } from './image-info.ts'
-import { importOciArchive, importOciFolder } from './import/oci.ts'
-import { recogniseSource } from './import/recognise.ts'
-import { importRootfs } from './import/rootfs.ts'
-import { type Collected, collectGarbage, type InUse, imageDigests } from './store/garbage.ts'
-import type { Hold } from './store/holds.ts'
+import {
+  CoppiceError,
+  type ImageInfo,
+  type ImagePlace,
+  type Progress,
+  parseRegistryReference,
+  type RegistryReference,
+} from '@coppice/protocol/wire'
+import type { ArchiveStream } from './export/archive-stream.ts'
+import type { DockerArchiveOptions } from './export/docker-archive.ts'
+import { Exports, parseTarget } from './export/exports.ts'
+import { type StoredLayer, storedLayers } from './export/stored-layers.ts'
+import { imageInfo } from './image-info.ts'
+import { type ImportedImage, type ImportOptions, type ImportStreamOptions, Imports } from './import/imports.ts'
+import type { RegistryPush } from './registry/push-job.ts'
+import type { RegistryOptions } from './registry/settings.ts'
+import { type Collected, collectGarbage, type InUse, imageDigests, type Pruned, prune } from './store/garbage.ts'
 import { nameOf, withName } from './store/index-file.ts'
 import { Layout, type ResolvedImage } from './store/layout.ts'
-import { checkName, matchReference, sameName } from './store/references.ts'
-import { type Descriptor, IMPORTED_AT, SOURCE } from './store/schemas.ts'
+import { matchReference, sameName } from './store/references.ts'
 import { Unpacker } from './unpack/unpacker.ts'
 
 /** Unpacked bytes of one image that are accepted unless configured: 64 GiB. */
 const DEFAULT_MAX_UNPACKED_BYTES = 64 * 1024 ** 3
-
-const NO_CONFIG: ImageConfig = { env: {}, cwd: '/', user: '', entrypoint: [], cmd: [], labels: {} }
 
 export interface ImageStoreOptions {
   /** Asked before an image without a name is forgotten, and before one is removed. Default: nothing is in use. */
   inUse?: InUse
   /** Unpacked bytes of one layer after which an import or unpack is refused. Default 64 GiB. */
   maxUnpackedBytes?: number
-}
-
-export interface ImportOptions {
-  /** Default: the name in the OCI layout, else one made from the file's name. */
-  name?: string
-  /** What the image says about its programs; for root file system archives, which do not say it themselves. */
-  config?: ImageConfig
-  /** Shown as the image's source. Default: what was imported. */
-  source?: string
+  /** How registries are talked to, unless a single call says otherwise. */
+  registry?: RegistryOptions
 }
 
 /** Images that can be shown, and those that cannot with the reason. */
@@ -44,19 +43,23 @@ export interface ImageListing {
  * a store; everything in it may be called at the same time.
  *
  * Nothing counts before it is whole: blobs are hashed, synced and renamed into place, names are given last, and a folder
- * under `unpacked/` is complete. Work that is killed half-way leaves only scratch files, which the next `open` removes.
+ * under `unpacked/` is complete. Work that is killed half-way leaves only scratch files, which the next `open` removes,
+ * and downloads that the next import goes on with.
  */
 export class ImageStore {
   readonly #layout: Layout
   readonly #unpacker: Unpacker
   readonly #inUse: InUse
-  readonly #maxUnpackedBytes: number
+  readonly #imports: Imports
+  readonly #exports: Exports
 
   private constructor(layout: Layout, options: ImageStoreOptions) {
     this.#layout = layout
     this.#inUse = options.inUse ?? (() => false)
-    this.#maxUnpackedBytes = options.maxUnpackedBytes ?? DEFAULT_MAX_UNPACKED_BYTES
-    this.#unpacker = new Unpacker(layout, this.#maxUnpackedBytes)
+    const { maxUnpackedBytes = DEFAULT_MAX_UNPACKED_BYTES, registry = {} } = options
+    this.#imports = new Imports(layout, { maxUnpackedBytes, registry, collect: () => this.collect() })
+    this.#exports = new Exports(layout, registry)
+    this.#unpacker = new Unpacker(layout, maxUnpackedBytes)
   }
 
   /** Opens the store in `dir`, makes it when it is not there, and removes what killed processes left. */
@@ -65,22 +68,29 @@ export class ImageStore {
   }
 
   /**
-   * Brings an image in: a root file system archive, an OCI archive, an OCI layout folder (see `recogniseSource`). Returns it
-   * as it is listed. An image that had the name loses it, and goes away once nobody uses it.
+   * Brings an image in: from a file or folder (root file system archive, OCI archive or layout, docker archive), as
+   * `parseImagePlace` reads it. Returns it as it is listed. An image that had the name loses it, and goes away once nobody
+   * uses it. Whatever the size, memory is constant, and the work is done in a thread of its own.
    *
    * Errors: `invalid_argument` (`archive_…`, `digest_mismatch`, `malformed_image`, `layout_incomplete`, …),
-   * `unsupported/source_kind`, `resource_exhausted/disk_full`, `resource_exhausted/image_too_large`.
+   * `unsupported/source_kind`, `resource_exhausted/disk_full`, `resource_exhausted/image_too_large`,
+   * `failed_precondition/no_image_for_platform`.
    */
-  async import(source: string, options: ImportOptions, progress: Progress): Promise<ImageInfo> {
-    if (options.name !== undefined) checkName(options.name)
-    const hold = this.#layout.holds.open()
-    try {
-      const found = await this.#read(source, options, hold, progress)
-      const name = options.name ?? found.name ?? nameFromFile(source)
-      return await this.#add(found.descriptor, name, options.source ?? source, progress)
-    } finally {
-      hold.release()
-    }
+  async import(source: string | ImagePlace, options: ImportOptions, progress: Progress): Promise<ImportedImage> {
+    return this.#imports.import(source, options, progress)
+  }
+
+  /**
+   * Brings in an archive that comes as a stream, packed or not: nothing is spooled but the layers that the store lacks. Ends
+   * with what `chunks` throws, as `cancelled/upload_cut`; further errors as `import`. After an error the rest of `chunks` is
+   * neither read nor closed: that is up to whoever gave them.
+   */
+  async importStream(
+    chunks: AsyncIterable<Uint8Array>,
+    options: ImportStreamOptions,
+    progress: Progress,
+  ): Promise<ImportedImage> {
+    return this.#imports.importStream(chunks, options, progress)
   }
 
   /** Every image that has a name, by name. One that cannot be read hides no other. */
@@ -110,6 +120,21 @@ export class ImageStore {
   }
 
   /**
+   * Finds an image and keeps it from being collected until `release`, with nothing between the two in which it could go.
+   * Throws `not_found/image_not_found`.
+   */
+  async acquire(reference: string): Promise<{ image: ResolvedImage; release: () => void }> {
+    const found = Promise.withResolvers<{ image: ResolvedImage; release: () => void }>()
+    // In the turn of its own in which no collection can be half-way.
+    await this.#layout.index.change(async (manifests) => {
+      const image = await this.#layout.load(matchReference(manifests, reference))
+      found.resolve({ image, release: this.hold(image) })
+      return undefined
+    })
+    return found.promise
+  }
+
+  /**
    * The image's layers as folders, lowest first, owned as seen by a sandbox whose ids begin at `uidBase`. Each layer is
    * unpacked once; callers at the same time share the work. Never write to these folders.
    */
@@ -117,12 +142,16 @@ export class ImageStore {
     return this.#unpacker.unpack(image, options.uidBase, progress)
   }
 
-  /** Writes an image to a file as an OCI archive. The file is whole or not there. */
-  async export(reference: string, file: string, progress: Progress): Promise<void> {
-    const image = await this.resolve(reference)
-    const release = this.hold(image)
+  /**
+   * Writes an image to a place: an OCI archive (`oci-archive:FILE` or a plain file), a docker archive, an OCI layout folder.
+   * A file is whole or not there; a folder names the image when it is whole. For registries see `push`. The name behind the
+   * path is the image's there. Throws `unsupported/target_kind`, `failed_precondition/not_a_layout`, `resource_exhausted/disk_full`.
+   */
+  async export(reference: string, target: string | ImagePlace, progress: Progress): Promise<void> {
+    const place = typeof target === 'string' ? parseTarget(target) : target
+    const { image, release } = await this.acquire(reference)
     try {
-      await writeArchive(ociArchive(this.#layout, image, progress), file)
+      await this.#exports.write(image, place, progress)
     } finally {
       release()
     }
@@ -130,9 +159,47 @@ export class ImageStore {
 
   /** An image as an OCI archive to be sent on, without a file in between. The image is held until the chunks end. */
   async openExport(reference: string, progress: Progress): Promise<ArchiveStream> {
-    const image = await this.resolve(reference)
-    const archive = ociArchive(this.#layout, image, progress)
-    return { ...archive, chunks: heldUntilEnd(archive.chunks, () => this.hold(image)) }
+    return this.#exports.ociArchive(await this.resolve(reference), progress)
+  }
+
+  /** The same as `docker load` reads it, with all layers or only those that the receiver lacks. */
+  async openDockerArchive(
+    reference: string,
+    options: DockerArchiveOptions,
+    progress: Progress,
+  ): Promise<ArchiveStream> {
+    const { image, release } = await this.acquire(reference)
+    try {
+      return await this.#exports.dockerArchive(image, options, progress)
+    } finally {
+      release()
+    }
+  }
+
+  /** The image's layers as they are stored, lowest first. They are there as long as the image is held. */
+  storedLayers(image: ResolvedImage): Promise<StoredLayer[]> {
+    return storedLayers(this.#layout, image)
+  }
+
+  /**
+   * Sends an image to a registry: only the blobs that the repository lacks, taken over from another repository of the registry
+   * where that is known to have them, and the manifest last. Uploads that are cut go on where the registry allows that.
+   *
+   * @param target `[host[:port]/]name[:tag]`
+   */
+  async push(
+    reference: string,
+    target: string | RegistryReference,
+    options: { registry?: RegistryOptions },
+    progress: Progress,
+  ): Promise<RegistryPush> {
+    const to = typeof target === 'string' ? parseRegistryReference(target) : target
+    const { image, release } = await this.acquire(reference)
+    try {
+      return await this.#exports.push(image, to, options.registry ?? {}, progress)
+    } finally {
+      release()
+    }
   }
 
   /**
@@ -164,56 +231,15 @@ export class ImageStore {
   }
 
   /** Removes everything that no image needs. It happens by itself after a removal and after a name was given anew. */
-  collect(): Promise<Collected> {
-    return collectGarbage(this.#layout, this.#inUse)
+  async collect(): Promise<Collected> {
+    const { images, blobs, layers } = await collectGarbage(this.#layout, this.#inUse)
+    return { images, blobs, layers }
   }
 
-  async #read(
-    source: string,
-    options: ImportOptions,
-    hold: Hold,
-    progress: Progress,
-  ): Promise<{ descriptor: Descriptor; name: string | undefined }> {
-    const found = await recogniseSource(source)
-    const limit = this.#maxUnpackedBytes
-    switch (found.kind) {
-      case 'oci-folder':
-        return importOciFolder(this.#layout, found.path, found.ref, hold, progress)
-      case 'oci-archive':
-        return importOciArchive(this.#layout, found.path, found.compression, found.ref, limit, hold, progress)
-      case 'rootfs': {
-        const rootfs = { config: options.config ?? NO_CONFIG, maxUnpackedBytes: limit }
-        const descriptor = await importRootfs(this.#layout, found.path, found.compression, rootfs, hold, progress)
-        return { descriptor, name: undefined }
-      }
-    }
-  }
-
-  async #add(descriptor: Descriptor, name: string, source: string, progress: Progress): Promise<ImageInfo> {
-    checkName(name)
-    const annotations = { [SOURCE]: source, [IMPORTED_AT]: String(Date.now()) }
-    const added = withName({ ...descriptor, annotations }, name)
-    let replaced = false
-    await this.#layout.index.change((manifests) => {
-      const others = manifests.filter((other) => !sameName(nameOf(other), name) || other.digest !== added.digest)
-      const next = others.map((other) => (sameName(nameOf(other), name) ? withName(other, undefined) : other))
-      replaced = next.some((other) => nameOf(other) === undefined)
-      return [...next, added]
-    })
-    if (replaced) {
-      await this.collect().catch((error) =>
-        progress.report(`Old images were not removed: ${CoppiceError.from(error).message}`),
-      )
-    }
-    return imageInfo(await this.#layout.load(added), name)
-  }
-}
-
-async function* heldUntilEnd<T>(chunks: AsyncIterable<T>, hold: () => () => void): AsyncGenerator<T> {
-  const release = hold()
-  try {
-    yield* chunks
-  } finally {
-    release()
+  /**
+   * The same, and what cut downloads have left. Safe at any time: what a create or an import holds stays, see `acquire`.
+   */
+  prune(): Promise<Pruned> {
+    return prune(this.#layout, this.#inUse)
   }
 }

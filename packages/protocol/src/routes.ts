@@ -45,6 +45,9 @@ const flag = z.enum(['0', '1', 'true', 'false']).optional()
 const count = z.coerce.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional()
 const path = z.string().min(1).max(16_384)
 
+const reference = z.string().min(1).max(512)
+const platform = z.string().max(64).optional().describe("`linux/arm64`. Default: this machine's.")
+
 const S = '/v1/sandboxes/:sandbox'
 
 export const routes = [
@@ -373,8 +376,14 @@ export const routes = [
     id: 'importImage',
     method: 'POST',
     path: '/v1/images/import',
-    summary: 'Import an archive: a root file system or an OCI archive.',
-    query: z.object({ name: z.string().min(1).max(512), format: z.enum(['auto', 'oci-archive', 'rootfs']).optional() }),
+    summary: 'Import an archive as it comes: a root file system, an OCI archive, what `docker save` writes.',
+    query: z.object({
+      name: reference.optional().describe('Default: the name in the archive.'),
+      fallbackName: reference.optional().describe('For an archive that has no name in it, where `name` is absent.'),
+      format: z.enum(['auto', 'oci-archive', 'docker-archive', 'rootfs']).optional(),
+      ref: reference.optional().describe('Which image, where the archive holds several.'),
+      platform,
+    }),
     body: 'bytes',
     answer: 'events',
   },
@@ -382,9 +391,75 @@ export const routes = [
     id: 'exportImage',
     method: 'GET',
     path: '/v1/images/export',
-    summary: 'An image as OCI archive.',
-    query: z.object({ ref: z.string().min(1).max(512) }),
+    summary: 'An image as an archive.',
+    query: z.object({
+      ref: reference,
+      format: z.enum(['oci-archive', 'docker-archive']).optional(),
+      name: reference.optional(),
+    }),
     answer: 'bytes',
+  },
+  {
+    id: 'pullImage',
+    method: 'POST',
+    path: '/v1/images/pull',
+    summary: 'Bring an image in from a registry or from an engine of this machine.',
+    body: z.object({
+      source: z.string().min(1).max(1024).describe('A registry reference, `docker-daemon:REF`, `podman:REF`.'),
+      name: reference.optional().describe('Default: the reference as it was given.'),
+      platform,
+    }),
+    answer: 'events',
+  },
+  {
+    id: 'pushImage',
+    method: 'POST',
+    path: '/v1/images/push',
+    summary: 'Send an image to a registry, an engine or into a container; only what is missing there.',
+    body: z.object({
+      ref: z
+        .string()
+        .min(1)
+        .max(1024)
+        .describe('An image of the store; for a container also `docker-daemon:REF`, `podman:REF`.'),
+      target: z
+        .string()
+        .min(1)
+        .max(1024)
+        .describe('A registry reference, `docker-daemon:REF`, `podman:REF`, `container:NAME[:/DIR]`.'),
+      importCommand: z
+        .string()
+        .min(1)
+        .max(4096)
+        .optional()
+        .describe('Run in the container; `{file}` is the staged file.'),
+    }),
+    answer: 'events',
+  },
+  {
+    id: 'buildImage',
+    method: 'POST',
+    path: '/v1/images/build',
+    summary: 'Build an image from a context (a tar) with the builder of an engine of this machine.',
+    query: z.object({
+      name: reference,
+      dockerfile: z.string().min(1).max(1024).optional(),
+      target: z.string().min(1).max(256).optional(),
+      noCache: flag,
+      buildArg: z
+        .union([z.string(), z.array(z.string())])
+        .optional()
+        .describe('`NAME=VALUE`.'),
+    }),
+    body: 'bytes',
+    answer: 'events',
+  },
+  {
+    id: 'pruneImages',
+    method: 'POST',
+    path: '/v1/images/prune',
+    summary: 'Remove what no name and no sandbox needs.',
+    answer: z.object({ images: z.int(), blobs: z.int(), layers: z.int(), partials: z.int(), bytes: z.number() }),
   },
   {
     id: 'bootstrapImage',
@@ -399,7 +474,7 @@ export const routes = [
     method: 'DELETE',
     path: '/v1/images',
     summary: 'Remove an image and what only it used.',
-    query: z.object({ ref: z.string().min(1).max(512) }),
+    query: z.object({ ref: reference }),
     answer: 'none',
   },
 ] as const satisfies readonly Route[]
@@ -409,5 +484,8 @@ export type RouteId = (typeof routes)[number]['id']
 /** One line of an `events` answer. The last one is `done` or `error`. */
 export type ImageEvent =
   | { event: 'progress'; message: string; done?: number; total?: number; unit?: 'bytes' | 'items' }
-  | { event: 'done'; image: z.output<typeof ImageInfoSchema> }
+  /** A line of a builder's log, as it said it. */
+  | { event: 'log'; line: string }
+  /** `facts`: what was done besides: bytes moved, blobs that were there, the staged file. */
+  | { event: 'done'; image: z.output<typeof ImageInfoSchema> | null; facts?: Record<string, unknown> }
   | { event: 'error'; error: Record<string, unknown> }

@@ -5,6 +5,8 @@ export type ByteSource = string | Uint8Array | AsyncIterable<string | Uint8Array
 
 /** Largest piece that is handed on, bytes: pieces of one large buffer are views of it, never copies. */
 const PIECE_BYTES = 1024 * 1024
+/** Pieces smaller than this are put together, bytes: each costs a system call and a chunk header on its way. */
+const GATHERED_BYTES = 64 * 1024
 
 /** The length of a source, when it is known beforehand. */
 export function knownLength(source: ByteSource): number | undefined {
@@ -19,6 +21,22 @@ export async function* pieces(source: ByteSource): AsyncGenerator<Buffer> {
     return
   }
   for await (const part of source) yield* split(part)
+}
+
+/** The same bytes in fewer pieces: small ones are put together to 64 KiB, large ones go on as they are. */
+export async function* gathered(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  let parts: Buffer[] = []
+  let bytes = 0
+  for await (const piece of source) {
+    if (piece.length === 0) continue
+    parts.push(piece)
+    bytes += piece.length
+    if (bytes < GATHERED_BYTES) continue
+    yield parts.length === 1 ? piece : Buffer.concat(parts, bytes)
+    parts = []
+    bytes = 0
+  }
+  if (bytes > 0) yield Buffer.concat(parts, bytes)
 }
 
 /** Bytes or text as pieces of at most 1 MiB: views, not copies. */

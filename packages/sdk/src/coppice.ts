@@ -13,7 +13,7 @@ export class Coppice {
   constructor(options: ConnectionOptions = {}) {
     this.#connection = new GatewayConnection(options)
     this.images = new Images(this.#connection)
-    this.sandboxes = new Sandboxes(this.#connection)
+    this.sandboxes = new Sandboxes(this.#connection, this.images)
   }
 
   /** The gateway, its drivers and counts. */

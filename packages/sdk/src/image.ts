@@ -1,19 +1,44 @@
-/** What a sandbox is made from. */
-export class Image {
-  /** The reference in the gateway's store. */
-  readonly ref: string
+import type { BuildOptions } from './context/build.ts'
+import type { ArchivePlace, FromText } from './from/recognise.ts'
+import type { ImportOptions } from './images.ts'
 
-  private constructor(ref: string) {
-    this.ref = ref
+/** How the image of an archive is chosen and called. */
+export type ArchiveOptions = Pick<ImportOptions, 'name' | 'ref' | 'platform' | 'format'>
+
+/** How a folder is built. */
+export type DockerfileOptions = Pick<BuildOptions, 'name' | 'dockerfile' | 'target' | 'buildArgs' | 'noCache'>
+
+/** Where an image comes from. */
+export type ImageSource =
+  | Exclude<FromText, { kind: 'dockerfile' | 'archive' }>
+  | { kind: 'dockerfile'; folder: string; options?: DockerfileOptions }
+  | { kind: 'archive'; place: ArchivePlace; options?: ArchiveOptions }
+
+/** What a sandbox is made from. Nothing is read, built or pulled before a sandbox is created from it. */
+export class Image {
+  readonly source: ImageSource
+
+  private constructor(source: ImageSource) {
+    this.source = source
   }
 
   /** The image that `coppice image bootstrap` makes. */
   static base(): Image {
-    return new Image('base')
+    return Image.ref('base')
   }
 
-  /** An image of the gateway's store, as `coppice image ls` names it. */
+  /** An image of the gateway's store, as `coppice image ls` names it; one that is not there is pulled from its registry. */
   static ref(name: string): Image {
-    return new Image(name)
+    return new Image({ kind: 'reference', ref: name })
+  }
+
+  /** A local archive, by its content: an OCI archive, what `docker save` writes, a root file system; or an OCI layout's folder. */
+  static archive(path: string, options: ArchiveOptions = {}): Image {
+    return new Image({ kind: 'archive', place: { kind: 'file', path }, options })
+  }
+
+  /** A local folder with a Dockerfile: built when a sandbox is created, once for each content. */
+  static dockerfile(folder: string, options: DockerfileOptions = {}): Image {
+    return new Image({ kind: 'dockerfile', folder, options })
   }
 }

@@ -1,23 +1,56 @@
-import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
-import { CoppiceError, type ImageEvent, type ImageInfo, type ProgressEvent } from '@coppice/protocol/wire'
+import type { ImageInfo } from '@coppice/protocol/wire'
 import { bodyStream } from './body-stream.ts'
 import { type ByteSource, exactly, knownLength, pieces } from './byte-source.ts'
-import type { GatewayConnection } from './connection.ts'
-import { lines } from './lines.ts'
-import { connectionLost } from './link-failure.ts'
+import type { GatewayConnection, GatewayRequest } from './connection.ts'
+import type { BuildOptions, BuiltImage } from './context/build.ts'
+import { exchange } from './exchange.ts'
+import type { ArchivePlace } from './from/recognise.ts'
+import { type BroughtImage, broughtImage, type ImageFacts, type ImageWork, imageOutcome } from './image-events.ts'
 import { query } from './paths.ts'
-import { sendBody } from './send-body.ts'
 
-export interface ImportOptions {
-  /** What the image is called from now on. */
-  name: string
+export interface PullOptions extends ImageWork {
+  /** What the image is called from now on. Default: the reference as it was given. */
+  name?: string | undefined
+  /** `linux/arm64`. Default: the gateway's own. */
+  platform?: string | undefined
+}
+
+export interface PushOptions extends ImageWork {
+  /** For a container: the command line run in it that takes the archive in, `{file}` its path. Without it the file is the result. */
+  importCommand?: string | undefined
+}
+
+export interface ImportOptions extends ImageWork {
+  /** What the image is called from now on. Default: the name in the archive. */
+  name?: string | undefined
+  /** What it is called when neither `name` nor the archive says it. */
+  fallbackName?: string | undefined
   /** Default `auto`: told by the content. */
-  format?: 'auto' | 'oci-archive' | 'rootfs' | undefined
+  format?: 'auto' | 'oci-archive' | 'docker-archive' | 'rootfs' | undefined
+  /** Which image, where the archive holds several: a name in it, or `@N` for the N-th of a docker archive. */
+  ref?: string | undefined
+  /** Which variant of an image of several platforms. Default: the gateway's own. */
+  platform?: string | undefined
   /** Bytes of a streamed source, when known. */
   size?: number | undefined
-  onProgress?: ((event: ProgressEvent) => void) | undefined
-  signal?: AbortSignal | undefined
+}
+
+export interface ExportOptions extends ImageWork {
+  /** Default `oci-archive`. */
+  format?: 'oci-archive' | 'docker-archive' | undefined
+  /** What the archive calls the image. Default: its name in the store. */
+  name?: string | undefined
+}
+
+/** What a clean-up of the store took away. */
+export interface Pruned {
+  images: number
+  blobs: number
+  layers: number
+  /** Beginnings of transfers that were never finished. */
+  partials: number
+  bytes: number
 }
 
 /** The images in a gateway's store. */
@@ -34,58 +67,88 @@ export class Images {
     return images
   }
 
-  /** Imports a root file system archive or an OCI archive. Not resumable: after a failure the store is as before. */
-  async import(source: ByteSource, options: ImportOptions): Promise<ImageInfo> {
-    const { name, format, signal } = options
+  /**
+   * Brings an image in from a registry, or from an engine of the gateway's machine (`docker-daemon:REF`, `podman:REF`); only what
+   * is missing is moved. What a pull that was cut off has brought counts for the next one.
+   */
+  async pull(source: string, options: PullOptions = {}): Promise<BroughtImage> {
+    const { name, platform } = options
+    return broughtImage(await this.#start('pull', { source, name, platform }, options, true), options)
+  }
+
+  /**
+   * Sends an image to a registry, an engine (`docker-daemon:REF`, `podman:REF`) or into a container (`container:NAME[:/DIR]`).
+   * Returns what was done.
+   */
+  async push(ref: string, target: string, options: PushOptions = {}): Promise<ImageFacts> {
+    const { importCommand } = options
+    const response = await this.#start('push', { ref, target, importCommand }, options, false)
+    return (await imageOutcome(response, options)).facts
+  }
+
+  /**
+   * Builds an image from a folder with a Dockerfile, by the builder of an engine of the gateway's machine. Without a `name` the
+   * image is called by the hash of its context and options, and one that is there is not built again.
+   *
+   * @throws `failed_precondition/build_failed` with facts `{step, status, lastLines}`
+   */
+  async build(folder: string, options: BuildOptions = {}): Promise<BuiltImage> {
+    // Loaded when needed: most programs never build, and their start should not pay for it.
+    const { buildFolder } = await import('./context/build.ts')
+    return buildFolder(this.#connection, this, folder, options)
+  }
+
+  /** Imports an archive from a stream. Not resumable: after a failure the store is as before. */
+  async import(source: ByteSource, options: ImportOptions = {}): Promise<BroughtImage> {
+    const { name, fallbackName, format, ref, platform, signal } = options
     const size = options.size ?? knownLength(source)
     const request = {
       method: 'POST' as const,
-      path: `/v1/images/import${query({ name, format })}`,
+      path: `/v1/images/import${query({ name, fallbackName, format, ref, platform })}`,
       headers: size === undefined ? {} : { 'content-length': size },
       signal,
     }
     const body = size === undefined ? pieces(source) : exactly(size, pieces(source))
-    return lastImage(await sendBody(this.#connection, request, body), options.onProgress)
+    return exchange(this.#connection, request, body, (response) => broughtImage(response, options))
   }
 
-  /** An image as OCI archive. A cut connection is an error of the stream. */
-  async export(ref: string, options: { signal?: AbortSignal } = {}): Promise<Readable> {
-    const request = { method: 'GET' as const, path: `/v1/images/export${query({ ref })}`, answerMs: 0, ...options }
-    return bodyStream(await this.#connection.send(request))
+  /** Imports a local archive, or the folder of an OCI layout. Without a name in either it is called like the file. */
+  async importPath(place: string | ArchivePlace, options: ImportOptions = {}): Promise<BroughtImage> {
+    const { importPath } = await import('./from/local-archive.ts')
+    return importPath(this, place, options)
+  }
+
+  /** An image as archive. A cut connection is an error of the stream. */
+  async export(ref: string, options: ExportOptions = {}): Promise<Readable> {
+    const { format, name, signal, onProgress } = options
+    const path = `/v1/images/export${query({ ref, format, name })}`
+    const response = await this.#connection.send({ method: 'GET', path, answerMs: 0, signal })
+    return bodyStream(response, onProgress && { message: `Exporting ${ref}`, onProgress })
   }
 
   /** Makes the image `base`, which takes a minute; at once when it is there, unless `force`. */
-  async bootstrap(
-    options: { force?: boolean; onProgress?: (event: ProgressEvent) => void; signal?: AbortSignal } = {},
-  ): Promise<ImageInfo> {
-    const { force = false, onProgress, signal } = options
-    const request = { method: 'POST' as const, path: '/v1/images/bootstrap', json: { force }, answerMs: 0, signal }
-    return lastImage(await this.#connection.send(request), onProgress)
+  async bootstrap(options: { force?: boolean } & ImageWork = {}): Promise<ImageInfo> {
+    const { force = false } = options
+    const { facts: _, ...image } = await broughtImage(
+      await this.#start('bootstrap', { force }, options, false),
+      options,
+    )
+    return image
+  }
+
+  /** Removes what no name and no sandbox needs. */
+  prune(options: { signal?: AbortSignal | undefined } = {}): Promise<Pruned> {
+    const { signal } = options
+    return this.#connection.json({ method: 'POST', path: '/v1/images/prune', answerMs: 0, signal }, true)
   }
 
   /** Removes an image and what only it used. */
   async remove(ref: string): Promise<void> {
     await this.#connection.json({ method: 'DELETE', path: `/v1/images${query({ ref })}` }, false)
   }
-}
 
-/** Passes progress on until the image is there. @throws the error event, or a link failure when neither came. */
-async function lastImage(
-  response: IncomingMessage,
-  onProgress: ((event: ProgressEvent) => void) | undefined,
-): Promise<ImageInfo> {
-  try {
-    for await (const line of lines(response)) {
-      const event = JSON.parse(line) as ImageEvent
-      if (event.event === 'done') return event.image
-      if (event.event === 'error') throw CoppiceError.fromBody(event.error)
-      const { event: _, ...progress } = event
-      onProgress?.(progress)
-    }
-  } catch (error) {
-    throw error instanceof CoppiceError ? error : connectionLost('the progress was cut off', error)
-  } finally {
-    response.resume()
+  #start(what: string, json: unknown, { signal }: ImageWork, repeatable: boolean) {
+    const request: GatewayRequest = { method: 'POST', path: `/v1/images/${what}`, json, answerMs: 0, signal }
+    return this.#connection.retrying(signal, repeatable, () => this.#connection.send(request))
   }
-  throw connectionLost('the answer ended before its last line')
 }

@@ -18,15 +18,18 @@ export {
   type ExecResult,
   type FileList,
   type FileStat,
+  formatImagePlace,
   type Gap,
   type GatewayStatus,
   type ImageInfo,
+  type ImagePlace,
   type ListeningPort,
   type NetworkPolicy,
   type NetworkState,
   type NetworkSuggestion,
   type Preview,
   type ProgressEvent,
+  parseImagePlace,
   type ResourceUse,
   type SandboxInfo,
   type SandboxInspection,
@@ -34,6 +37,7 @@ export {
 } from '@coppice/protocol/wire'
 export type { ByteSource } from './byte-source.ts'
 export type { ConnectionOptions } from './connection.ts'
+export type { BuildOptions, BuiltImage } from './context/build.ts'
 export { Coppice } from './coppice.ts'
 export { defaultHome, type GatewayRecord, runningGateway } from './discovery.ts'
 export type { Download, ReadOptions } from './download.ts'
@@ -41,8 +45,11 @@ export type { Exec, ExecEnd } from './exec.ts'
 export type { Command, SpawnOptions } from './exec-options.ts'
 export type { ReadWholeOptions, SandboxFiles } from './files.ts'
 export type { ForwardOptions, PortForward } from './forward.ts'
-export { Image } from './image.ts'
-export type { Images, ImportOptions } from './images.ts'
+export type { MakeOptions, Taken } from './from/make.ts'
+export type { ArchivePlace } from './from/recognise.ts'
+export { type ArchiveOptions, type DockerfileOptions, Image, type ImageSource } from './image.ts'
+export type { BroughtImage, BuildWork, ImageFacts, ImageWork } from './image-events.ts'
+export type { ExportOptions, Images, ImportOptions, Pruned, PullOptions, PushOptions } from './images.ts'
 export { type EgressLogOptions, type NetworkOption, networkPolicy, type SandboxNetwork } from './network.ts'
 export type { ExecOutcome } from './outcome.ts'
 export type { OutputChunk } from './output-queue.ts'

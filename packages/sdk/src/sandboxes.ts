@@ -1,6 +1,8 @@
 import { type CreateSandboxRequest, newKey, type SandboxInfo } from '@coppice/protocol/wire'
 import type { GatewayConnection } from './connection.ts'
-import { Image } from './image.ts'
+import { type MakeOptions, withImage } from './from/make.ts'
+import type { Image } from './image.ts'
+import type { Images } from './images.ts'
 import { type NetworkOption, networkPolicy } from './network.ts'
 import { Sandbox } from './sandbox.ts'
 
@@ -8,11 +10,14 @@ import { Sandbox } from './sandbox.ts'
 const CREATE_ANSWER_MS = 600_000
 
 /** How a sandbox is to be. What is absent is the gateway's default. */
-export interface CreateOptions {
-  /** What it is made from. Default: the image `base`. */
+export interface CreateOptions extends MakeOptions {
+  /**
+   * What it is made from. A text is a folder with a Dockerfile, a folder with an OCI layout or an archive when there is one of
+   * that path, and else an image of the store, which is pulled when it is not there. Default: the image `base`.
+   */
   image?: Image | string | undefined
   /** The same as `image`, by the API's name. */
-  from?: string | undefined
+  from?: Image | string | undefined
   /** Unique among sandboxes that exist. */
   name?: string | undefined
   driver?: string | undefined
@@ -29,7 +34,6 @@ export interface CreateOptions {
   network?: NetworkOption | undefined
   /** Idempotency key: the same key never creates two sandboxes. Generated when absent, so that a broken connection never does. */
   key?: string | undefined
-  signal?: AbortSignal | undefined
 }
 
 /** Which sandboxes a listing shows. */
@@ -43,17 +47,28 @@ export interface ListOptions {
 /** The sandboxes of one gateway. */
 export class Sandboxes {
   readonly #connection: GatewayConnection
+  readonly #images: Images
 
   /** Use `coppice.sandboxes`. */
-  constructor(connection: GatewayConnection) {
+  constructor(connection: GatewayConnection, images: Images) {
     this.#connection = connection
+    this.#images = images
   }
 
-  /** Creates a sandbox and starts it. */
-  async create(options: CreateOptions = {}): Promise<Sandbox> {
-    const { image, from, network, signal, key = newKey(), ...rest } = options
-    const ref = from ?? (image instanceof Image ? image.ref : image)
-    const given = Object.entries({ ...rest, from: ref, network: network && networkPolicy(network) }).filter(
+  /** Creates a sandbox and starts it. Its image is built, imported or pulled first where that is needed. */
+  create(options: CreateOptions = {}): Promise<Sandbox> {
+    const { image, from, onTaken, onProgress, onLog, signal, ...rest } = options
+    const work = { onTaken, onProgress, onLog, signal }
+    return withImage(this.#images, from ?? image, (ref) => this.#create(ref, rest, signal), work)
+  }
+
+  async #create(
+    from: string | undefined,
+    options: Omit<CreateOptions, 'image' | 'from' | keyof MakeOptions>,
+    signal: AbortSignal | undefined,
+  ): Promise<Sandbox> {
+    const { network, key = newKey(), ...rest } = options
+    const given = Object.entries({ ...rest, from, network: network && networkPolicy(network) }).filter(
       ([, value]) => value !== undefined,
     )
     const json: CreateSandboxRequest = { ...Object.fromEntries(given), key }

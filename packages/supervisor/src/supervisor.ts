@@ -2,6 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { SESSION_VERSIONS, type SupervisorConfig, type SupervisorInfo } from '@coppice/protocol/wire'
+import { Egress } from './egress/egress.ts'
+import { egressRoutes } from './egress/routes.ts'
 import { execRoutes } from './exec/routes.ts'
 import { ExecTable } from './exec/table.ts'
 import { archiveRoutes } from './files/archive-routes.ts'
@@ -9,6 +11,7 @@ import { fileRoutes } from './files/routes.ts'
 import { UploadTable } from './files/uploads.ts'
 import { FifoStore } from './launch/fifo.ts'
 import type { SupervisorPaths } from './paths.ts'
+import { portRoutes } from './ports/routes.ts'
 import { probeScopes } from './scope/probe.ts'
 import { respondJson } from './session/responses.ts'
 import { Router } from './session/router.ts'
@@ -43,8 +46,13 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
   mkdirSync(stateDir, { recursive: true, mode: 0o700 })
   const fifos = new FifoStore(join(stateDir, 'fifos'), tools.busybox)
   const scopes = probeScopes(paths.cgroupDir, fifos, tools)
-  const execs = new ExecTable({ config, stateDir, tools, fifos, scopes })
+  const egress = new Egress({ boundMs: config.boundMs, log })
+  const listening = config.network ? egress.listen(config.network) : undefined
+  const variables = egress.variables.bind(egress)
+  const execs = new ExecTable({ config, stateDir, tools, fifos, scopes, variables })
   await execs.recover()
+  // Before anything can be run: what an exec's programs find must not depend on how fast they are.
+  await listening
   const uploads = new UploadTable(join(stateDir, 'uploads'))
   const bootId = randomUUID()
   const startedAt = Date.now()
@@ -65,6 +73,8 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     ...execRoutes(execs, validators),
     ...fileRoutes({ uploads, validators, defaultUser: config.defaults.user }),
     ...archiveRoutes({ tools, defaultUser: config.defaults.user }),
+    ...egressRoutes(egress),
+    ...portRoutes({ sandboxId: config.sandboxId, ownPorts: () => egress.ports }),
   })
   const hello = {
     coppice: 'session' as const,
@@ -80,6 +90,7 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     close: async (graceMs) => {
       await execs.close(graceMs)
       await uploads.close()
+      egress.close()
       await sessions.close(GOODBYE_MS)
     },
   }

@@ -1,11 +1,14 @@
 import type { Command } from 'commander'
 import type { Cli } from '../cli.ts'
 import { register as registerBootstrap } from './image/bootstrap.ts'
+import { register as registerBuild } from './image/build.ts'
 import { register as registerExport } from './image/export.ts'
 import { register as registerImport } from './image/import.ts'
 import { register as registerLs } from './image/ls.ts'
+import { register as registerPrune } from './image/prune.ts'
+import { register as registerPull } from './image/pull.ts'
+import { register as registerPush } from './image/push.ts'
 import { register as registerRm } from './image/rm.ts'
-import { refuse } from './later.ts'
 
 export function register(program: Command, cli: Cli): void {
   const image = program
@@ -17,11 +20,22 @@ export function register(program: Command, cli: Cli): void {
       `
 Examples:
   coppice image bootstrap
-  coppice image import rootfs.tar.gz --name my/app:1
-  coppice image export my/app:1 app.tar`,
+  coppice image pull debian:13
+  coppice image build ./app -t my/app:1
+  coppice image import rootfs.tar.gz --name tools
+  coppice image export my/app:1 app.tar
+  coppice image push my/app:1 ghcr.io/owner/app:1`,
     )
-  for (const add of [registerLs, registerImport, registerExport, registerBootstrap, registerRm]) add(image, cli)
-  refuse(image, cli, 'pull', 'Pulling an image from a registry', 'coppice image import ARCHIVE --name NAME')
-  refuse(image, cli, 'push', 'Pushing an image to a registry', 'coppice image export REF FILE')
-  refuse(image, cli, 'build', 'Building an image', 'coppice image import ARCHIVE --name NAME')
+  const commands = [
+    registerLs,
+    registerPull,
+    registerImport,
+    registerBuild,
+    registerBootstrap,
+    registerExport,
+    registerPush,
+    registerRm,
+    registerPrune,
+  ]
+  for (const add of commands) add(image, cli)
 }

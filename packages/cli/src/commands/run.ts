@@ -4,6 +4,7 @@ import { addEnvOption, addRunOptions, type RunFlags, runOptions } from '../attac
 import { startAttached } from '../attached/start.ts'
 import type { Cli } from '../cli.ts'
 import { addCreateOptions, type CreateFlags, createOptions } from '../create-options.ts'
+import { createSandbox } from '../create-sandbox.ts'
 
 type Flags = CreateFlags & RunFlags
 
@@ -26,8 +27,7 @@ Examples:
 }
 
 async function run(cli: Cli, argv: string[], flags: Flags): Promise<number> {
-  const gateway = await cli.gateway()
-  const sandbox = await gateway.sandboxes.create(createOptions(flags))
+  const sandbox = await createSandbox(cli, createOptions(flags))
   try {
     return await startAttached(cli, sandbox, argv, runOptions(flags))
   } finally {

@@ -7,6 +7,10 @@ export interface CommandOptions {
   env?: Record<string, string>
   /** File descriptors for standard output and error of the command, when it hands them to something that outlives it. */
   output?: number
+  /** Standard input; empty when absent. At most what a pipe's reader takes in one go is meant: it is held in memory. */
+  input?: string
+  /** A further open file of this process, which the command has as descriptor 3. */
+  file?: number
   progress?: Progress
 }
 
@@ -29,8 +33,11 @@ export function runCommand(program: string, args: string[], options: CommandOpti
     const child = spawn(program, args, {
       cwd: options.cwd,
       env: { PATH: process.env.PATH ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', ...options.env },
-      stdio: ['ignore', output, output],
+      stdio: [options.input === undefined ? 'ignore' : 'pipe', output, output, options.file ?? 'ignore'],
     })
+    // A command that ends without reading what it was given says why in its output.
+    child.stdin?.on('error', () => {})
+    child.stdin?.end(options.input)
     let text = ''
     const keep = (chunk: Buffer): void => {
       text = (text + chunk.toString('utf8')).slice(-KEPT_BYTES)

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { open, readFile, rename } from 'node:fs/promises'
 import type { EndRecord, Limits, ResourceUse } from '@coppice/protocol/wire'
 import type { ProcessIdentity } from '../host/process.ts'
@@ -46,7 +47,8 @@ export async function readRecord(path: string): Promise<SandboxRecord | undefine
  * gone as well, and a busy disk would make every launch wait for it.
  */
 export async function writeRecord(path: string, record: SandboxRecord): Promise<void> {
-  const temporary = `${path}.new`
+  // Of its own: two objects over one folder may write at the same moment.
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.new`
   {
     await using file = await open(temporary, 'w', 0o600)
     await file.writeFile(JSON.stringify(record))

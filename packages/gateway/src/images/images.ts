@@ -1,34 +1,41 @@
-import { createWriteStream } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Readable } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
-import { bootstrap, type ImageListing, ImageStore, type InUse, type ResolvedImage } from '@coppice/images'
-import { CoppiceError, type ImageInfo, newUploadId, type Progress } from '@coppice/protocol'
+import {
+  type ArchiveStream,
+  bootstrap,
+  type ImageListing,
+  ImageStore,
+  type ImportStreamOptions,
+  type InUse,
+  type Pruned,
+  type ResolvedImage,
+  ScratchFolder,
+  type StoredLayer,
+} from '@coppice/images'
+import type { ImageInfo, Progress } from '@coppice/protocol'
 import type { Home } from '../state/home.ts'
+import { type BuildRequest, buildWith } from './build.ts'
+import { anyEngine } from './engines.ts'
+import { type Outcome, Transfers } from './transfers.ts'
 
-/** How a client says what it sends; `auto` recognises it by its content. */
-export type ImportFormat = 'auto' | 'oci-archive' | 'rootfs'
-
-/** The gateway's images: the store, with archives that come and go over HTTP. */
+/** The gateway's images: the store, and the ways into it and out of it. */
 export class Images {
   readonly #store: ImageStore
   readonly #home: Home
-  readonly #spool: string
+  readonly #transfers: Transfers
 
-  private constructor(store: ImageStore, home: Home, spool: string) {
+  private constructor(store: ImageStore, home: Home, scratch: ScratchFolder) {
     this.#store = store
     this.#home = home
-    this.#spool = spool
+    this.#transfers = new Transfers(store, scratch)
   }
 
-  /** @param inUse whether a sandbox that exists was made from this image */
-  static async open(home: Home, inUse: InUse): Promise<Images> {
-    const spool = join(home.cache, 'spool')
-    // Only this process writes there, and it has just started: whatever lies there was left by one that was killed.
-    await rm(spool, { recursive: true, force: true })
-    await mkdir(spool, { recursive: true, mode: 0o700 })
-    return new Images(await ImageStore.open(home.store, { inUse }), home, spool)
+  /**
+   * @param inUse whether a sandbox that exists was made from this image
+   * @param warn told what is not an error and should be known
+   */
+  static async open(home: Home, inUse: InUse, warn: (message: string) => void): Promise<Images> {
+    const scratch = await ScratchFolder.open(home.scratch, warn)
+    return new Images(await ImageStore.open(home.store, { inUse }), home, scratch)
   }
 
   /** Images, and those that cannot be shown with the reason. */
@@ -41,9 +48,9 @@ export class Images {
     return this.#store.resolve(reference)
   }
 
-  /** Keeps an image from being collected until the returned function is called. */
-  hold(image: ResolvedImage): () => void {
-    return this.#store.hold(image)
+  /** An image that stays until `release` is called. @throws `not_found/image_not_found` */
+  acquire(reference: string): Promise<{ image: ResolvedImage; release: () => void }> {
+    return this.#store.acquire(reference)
   }
 
   /** Folders of the unpacked layers, lowest first. Unpacks what is not yet. */
@@ -51,25 +58,53 @@ export class Images {
     return this.#store.unpack(image, { uidBase }, progress)
   }
 
-  /**
-   * Imports an archive from a stream. It is spooled to disk first: an OCI archive may hold its index behind its layers.
-   * @throws `invalid_argument`, `resource_exhausted/disk_full`
-   */
-  async import(stream: Readable, name: string, format: ImportFormat, progress: Progress): Promise<ImageInfo> {
-    const file = join(this.#spool, newUploadId())
-    try {
-      progress.report('Receiving the archive')
-      await pipeline(stream, createWriteStream(file, { mode: 0o600 }), { signal: progress.signal }).catch(spoolFailed)
-      const source = format === 'oci-archive' ? `oci-archive:${file}` : file
-      return await this.#store.import(source, { name, source: 'import' }, progress)
-    } finally {
-      await rm(file, { force: true })
-    }
+  /** The layers packed, for drivers whose engines unpack by themselves. */
+  blobs(image: ResolvedImage): Promise<StoredLayer[]> {
+    return this.#store.storedLayers(image)
   }
 
-  /** An image as OCI archive, made while it is read. */
-  async export(reference: string, progress: Progress): Promise<{ sizeBytes: number; chunks: AsyncIterable<Buffer> }> {
-    return this.#store.openExport(reference, progress)
+  /**
+   * Imports an archive as it comes.
+   * @throws `invalid_argument`, `cancelled/upload_cut`, `resource_exhausted/disk_full`
+   */
+  async import(stream: Readable, options: ImportStreamOptions, progress: Progress): Promise<Outcome> {
+    const { transferred, ...image } = await this.#store.importStream(stream, { source: 'import', ...options }, progress)
+    return { image, facts: { ...transferred } }
+  }
+
+  /** An image as an archive, made while it is read. */
+  export(
+    reference: string,
+    options: { format?: 'oci-archive' | 'docker-archive'; name?: string },
+    progress: Progress,
+  ): Promise<ArchiveStream> {
+    if (options.format !== 'docker-archive') return this.#store.openExport(reference, progress)
+    return this.#store.openDockerArchive(reference, options.name === undefined ? {} : { name: options.name }, progress)
+  }
+
+  /** See `Transfers`. */
+  pull(source: string, options: { name?: string; platform?: string }, progress: Progress): Promise<Outcome> {
+    return this.#transfers.pull(source, options, progress)
+  }
+
+  /** See `Transfers`. */
+  push(reference: string, target: string, importCommand: string | undefined, progress: Progress): Promise<Outcome> {
+    return this.#transfers.push(reference, target, importCommand, progress)
+  }
+
+  /** Builds with an engine of this machine; the result is an image of this store. @throws `unsupported/no_builder`, `build_failed` */
+  async build(
+    context: AsyncIterable<Uint8Array>,
+    name: string,
+    request: BuildRequest,
+    onLine: (line: string) => void,
+    progress: Progress,
+  ): Promise<Outcome> {
+    const engine = await anyEngine(progress)
+    const take = (archive: AsyncIterable<Uint8Array>) =>
+      this.#store.importStream(archive, { name, format: 'docker-archive', source: 'build' }, progress)
+    const { transferred, ...image } = await buildWith(engine, context, request, onLine, take, progress)
+    return { image, facts: { ...transferred, engine: engine.dialect.kind } }
   }
 
   /** Makes the image `base`; returns at once when it is there, unless forced. */
@@ -80,16 +115,15 @@ export class Images {
   async remove(reference: string): Promise<void> {
     await this.#store.remove(reference)
   }
-}
 
-function spoolFailed(error: NodeJS.ErrnoException): never {
-  if (error.code === 'ENOSPC') {
-    throw new CoppiceError('resource_exhausted', 'disk_full', 'There is no room for the archive below COPPICE_HOME.', {
-      cause: error,
-    })
+  /** The layers of every image that has a name, lowest first, as one string each: what engines may keep. */
+  async layerChains(): Promise<Set<string>> {
+    const { images } = await this.#store.list()
+    const chains = images.map(async ({ digest }) => (await this.#store.resolve(digest)).diffIds.join(' '))
+    return new Set(await Promise.all(chains))
   }
-  if (error.code === 'ERR_STREAM_PREMATURE_CLOSE' || error.code === 'ECONNRESET' || error.name === 'AbortError') {
-    throw new CoppiceError('cancelled', 'upload_cut', 'The archive did not arrive whole.', { cause: error })
+
+  prune(): Promise<Pruned> {
+    return this.#store.prune()
   }
-  throw error
 }

@@ -1,4 +1,4 @@
-import { createOciDriver, createProcessDriver, type Driver } from '@coppice/drivers'
+import { createEngineDriver, createOciDriver, createProcessDriver, type Driver } from '@coppice/drivers'
 import { CoppiceError } from '@coppice/protocol'
 import type { Config } from '../state/config.ts'
 import type { Home } from '../state/home.ts'
@@ -11,6 +11,8 @@ import { Drivers, type MissingDriver } from './drivers.ts'
 export function makeDrivers(home: Home, config: Config, preferred: string | undefined): Drivers {
   const makers: Record<string, () => Driver> = {
     oci: () => createOciDriver({ home: home.dir, uidBase: config.uidBase }),
+    docker: () => createEngineDriver({ home: home.dir, engine: 'docker' }),
+    podman: () => createEngineDriver({ home: home.dir, engine: 'podman' }),
   }
   if (config.allowProcessDriver) makers.process = () => createProcessDriver({ home: home.dir })
 

@@ -1,8 +1,11 @@
-import type { Driver, DriverProbe, ExitListener } from '@coppice/drivers'
+import type { Driver, DriverNotice, DriverProbe, ExitListener } from '@coppice/drivers'
 import { CoppiceError, type GatewayStatus, Progress } from '@coppice/protocol'
 
 /** Milliseconds that a driver has to find out whether it works. */
 const PROBE_TIMEOUT_MS = 30_000
+
+/** Milliseconds that the engines have to forget images. */
+const PRUNE_TIMEOUT_MS = 60_000
 
 /** A driver of this build that could not even be made here, and why. */
 export interface MissingDriver {
@@ -26,6 +29,18 @@ export class Drivers {
     this.#drivers = drivers
     this.#missing = missing
     this.#preferred = preferred
+  }
+
+  /** Told when what a driver depends on goes away or is back: `gateway status` says so from then on. */
+  onNotice(listener: (driver: Driver, notice: DriverNotice) => void): void {
+    for (const driver of this.#drivers) {
+      const stop = driver.notices?.((notice) => {
+        const { available, detail } = notice
+        this.#probes.set(driver.name, Promise.resolve({ available, detail }))
+        listener(driver, notice)
+      })
+      if (stop) this.#stops.push(stop)
+    }
   }
 
   /** Every driver that may be used, found to work or not. */
@@ -92,6 +107,14 @@ export class Drivers {
       capabilities: null,
     }))
     return [...made, ...missing]
+  }
+
+  /** Has engines forget images that no sandbox uses, but for those of these layers (joined by a space). An engine that is away is passed over. */
+  async pruneImages(kept: ReadonlySet<string>): Promise<void> {
+    const progress = new Progress({ timeoutMs: PRUNE_TIMEOUT_MS })
+    for (const driver of this.#drivers) {
+      await driver.pruneImages?.((diffIds) => kept.has(diffIds.join(' ')), progress).catch(() => {})
+    }
   }
 
   async close(): Promise<void> {

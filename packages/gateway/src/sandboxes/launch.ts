@@ -77,14 +77,16 @@ export class Launch {
 
   async #spec(driver: Driver, record: SandboxRecord, progress: Progress): Promise<SandboxSpec> {
     const image = await this.#sources.images.resolve(record.imageDigest)
-    const [layers, runtimeDir] = await Promise.all([
-      this.#sources.images.layers(image, driver.uidBase, progress),
+    const packed = driver.wants === 'blobs'
+    const [layers, blobs, runtimeDir] = await Promise.all([
+      packed ? [] : this.#sources.images.layers(image, driver.uidBase, progress),
+      packed ? this.#sources.images.blobs(image) : undefined,
       this.#sources.runtime(progress),
     ])
     return {
       id: record.id,
       hostname: record.name ?? record.id,
-      image: { digest: record.imageDigest, layers, config: image.config },
+      image: { digest: record.imageDigest, layers, config: image.config, ...(blobs && { blobs }) },
       limits: record.limits,
       readOnlyRoot: record.readOnlyRoot,
       runtimeDir,

@@ -79,11 +79,11 @@ export class Sandboxes {
     }
     const driver = await drivers.choose(request.driver, progress)
     requireCapabilities(driver, request)
-    const image = await images.resolve(request.from)
-    const record = newRecord(request, { requestHash, imageDigest: image.digest, driver: driver.name })
+    const { image, release: releaseImage } = await images.acquire(request.from)
+    let record: SandboxRecord
     // Until the record is there, nothing but the hold says that the image is used.
-    const releaseImage = images.hold(image)
     try {
+      record = newRecord(request, { requestHash, imageDigest: image.digest, driver: driver.name })
       const releasePlace = directory.reserve(record, this.#options.config.maxSandboxes)
       await directory.put(record).finally(releasePlace)
     } finally {

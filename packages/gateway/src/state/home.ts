@@ -20,6 +20,8 @@ export interface Home {
   /** Downloads that may be made again: debootstrap's packages. */
   cache: string
   logs: string
+  /** Bytes that wait, unless `COPPICE_SCRATCH_DIR` names another folder. */
+  scratch: string
   /** What sandboxes reached, or tried to: one folder each. */
   egress: string
   /** Socket folders, one per sandbox. Short, because a socket's path may have 107 bytes only. */
@@ -43,6 +45,7 @@ export function openHome(dir: string): Home {
     drivers: join(dir, 'drivers'),
     cache: join(dir, 'cache'),
     logs: join(dir, 'logs'),
+    scratch: join(dir, 'scratch'),
     egress: join(dir, 'egress'),
     run: join(runBase, 'coppice', hash),
   }

@@ -1,7 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { openFiles } from '@coppice/limits'
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
 import { missingProgram, programPath } from './programs.ts'
 
@@ -25,13 +26,13 @@ export interface RunResult {
 }
 
 /**
- * Runs a program of the host to its end. An error in `input` kills it and is thrown; the end of `progress` does the same.
- * Throws `failed_precondition/program_missing`.
+ * Runs a program of the host to its end, with the open files that a build is to have. An error in `input` kills it and is
+ * thrown; the end of `progress` does the same. Throws `failed_precondition/program_missing`,
+ * `resource_exhausted/open_file_limit`.
  */
 export async function run(argv: string[], options: RunOptions, progress: Progress): Promise<RunResult> {
   progress.throwIfEnded()
-  const [program = '', ...args] = argv
-  const child = spawn(program, args, {
+  const child = await openFiles.spawn(argv, {
     cwd: options.cwd,
     env: { ...process.env, PATH: programPath(), LC_ALL: 'C.UTF-8', ...options.env },
     stdio: [options.input ? 'pipe' : 'ignore', 'ignore', 'pipe', options.onReport ? 'pipe' : 'ignore'],
@@ -42,6 +43,7 @@ export async function run(argv: string[], options: RunOptions, progress: Progres
   ended.catch(() => undefined)
   const stop = () => child.kill('SIGKILL')
   progress.signal.addEventListener('abort', stop, { once: true })
+  if (progress.signal.aborted) stop()
   try {
     if (options.input) await feed(child, options.input)
     const [code, signal] = await ended
@@ -50,7 +52,7 @@ export async function run(argv: string[], options: RunOptions, progress: Progres
   } catch (error) {
     stop()
     await ended.catch(() => undefined)
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missingProgram(program, error)
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw missingProgram(argv[0] ?? '', error)
     throw error
   } finally {
     progress.signal.removeEventListener('abort', stop)

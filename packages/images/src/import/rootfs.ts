@@ -1,17 +1,14 @@
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { CoppiceError, type ImageConfig, type Progress } from '@coppice/protocol/wire'
+import { setImmediate as turn } from 'node:timers/promises'
+import type { ImageConfig, Progress } from '@coppice/protocol/wire'
 import { type Compression, decompressed } from '../compression.ts'
-import { withStoreFaults } from '../faults.ts'
-import type { BlobWriter } from '../store/blob-writer.ts'
-import { CHUNK_BYTES } from '../store/blobs.ts'
-import type { Hold } from '../store/holds.ts'
-import type { Layout } from '../store/layout.ts'
-import { type ConfigBlob, type Descriptor, fromImageConfig, hostArchitecture, MediaType } from '../store/schemas.ts'
+import { BlobDraft } from '../store/blob-draft.ts'
+import type { Intake } from '../store/intake.ts'
+import { type ConfigBlob, fromImageConfig, hostArchitecture, MediaType } from '../store/schemas.ts'
 import { LayerRules } from '../tar/layer-rules.ts'
 import { TarScanner } from '../tar/scanner.ts'
-import { ByteProgress } from './byte-progress.ts'
+import type { Found } from './oci.ts'
+import { checkUnpackedSize } from './unpacked-size.ts'
 
 export interface RootfsOptions {
   /** What the image says about its programs. */
@@ -25,60 +22,45 @@ export interface RootfsOptions {
  * it is read once, and what could not be unpacked safely is refused now. The same archive always gives the same image.
  */
 export async function importRootfs(
-  layout: Layout,
-  path: string,
+  chunks: AsyncIterable<Buffer>,
   compression: Compression,
   options: RootfsOptions,
-  hold: Hold,
+  intake: Intake,
   progress: Progress,
-): Promise<Descriptor> {
-  const { size } = await withStoreFaults(path, () => stat(path))
-  const writer = await layout.blobs.create(hold)
+): Promise<Found> {
+  const draft = BlobDraft.create(intake.newPath())
   try {
-    const counter = new ByteProgress('Reading the archive', size, progress)
-    const raw = teeInto(createReadStream(path, { highWaterMark: CHUNK_BYTES }), writer, counter)
+    const raw = teeInto(chunks, draft, progress)
     const diffId = await checkLayer(decompressed(raw, compression), compression, options.maxUnpackedBytes)
-    const layer = await writer.commit({})
+    const layer = await draft.finish({})
+    await intake.placeCopy(draft.path, layer)
     const configBlob: ConfigBlob = {
       architecture: hostArchitecture(),
       os: 'linux',
       config: fromImageConfig(options.config),
       rootfs: { type: 'layers', diff_ids: [diffId ?? layer.digest] },
     }
+    const config = await intake.writeSmall(JSON.stringify(configBlob))
     const mediaType = compression === 'none' ? MediaType.layer : `${MediaType.layer}+${compression}`
-    return await writeImage(layout, [{ mediaType, ...layer }], configBlob, hold)
+    const manifest = {
+      schemaVersion: 2,
+      mediaType: MediaType.manifest,
+      config: { mediaType: MediaType.config, ...config },
+      layers: [{ mediaType, ...layer }],
+    }
+    const id = await intake.writeSmall(JSON.stringify(manifest))
+    const platform = { architecture: configBlob.architecture, os: configBlob.os }
+    return { descriptor: { mediaType: MediaType.manifest, ...id, platform }, name: undefined }
   } finally {
-    await writer.dispose()
+    await draft.remove()
   }
 }
 
-/** Writes config and manifest of an image whose layers are in the store. */
-async function writeImage(
-  layout: Layout,
-  layers: Descriptor[],
-  configBlob: ConfigBlob,
-  hold: Hold,
-): Promise<Descriptor> {
-  const config = await layout.blobs.writeSmall(JSON.stringify(configBlob), hold)
-  const manifest = {
-    schemaVersion: 2,
-    mediaType: MediaType.manifest,
-    config: { mediaType: MediaType.config, ...config },
-    layers,
-  }
-  const written = await layout.blobs.writeSmall(JSON.stringify(manifest), hold)
-  const platform = { architecture: configBlob.architecture, os: configBlob.os }
-  return { mediaType: MediaType.manifest, ...written, platform }
-}
-
-async function* teeInto(
-  source: AsyncIterable<Buffer>,
-  writer: BlobWriter,
-  counter: ByteProgress,
-): AsyncGenerator<Buffer> {
+async function* teeInto(source: AsyncIterable<Buffer>, draft: BlobDraft, progress: Progress): AsyncGenerator<Buffer> {
   for await (const chunk of source) {
-    await writer.write(chunk)
-    counter.add(chunk.length)
+    draft.write(chunk)
+    await turn()
+    progress.throwIfEnded()
     yield chunk
   }
 }
@@ -101,12 +83,4 @@ async function checkLayer(
   }
   scanner.finish()
   return hash && `sha256:${hash.digest('hex')}`
-}
-
-/** Throws `resource_exhausted/image_too_large`. */
-export function checkUnpackedSize(unpacked: number, limit: number): void {
-  if (unpacked <= limit) return
-  throw new CoppiceError('resource_exhausted', 'image_too_large', `The image is larger than ${limit} bytes unpacked.`, {
-    facts: { limit },
-  })
 }

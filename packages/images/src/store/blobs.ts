@@ -1,13 +1,11 @@
 import { createReadStream, renameSync } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { link, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CoppiceError, type Progress } from '@coppice/protocol/wire'
+import { CoppiceError } from '@coppice/protocol/wire'
 import { errnoOf, withStoreFaults } from '../faults.ts'
-import { type BlobId, BlobWriter } from './blob-writer.ts'
+import type { BlobId } from './blob-id.ts'
 import { digestOf, hexOf } from './digest.ts'
 import { syncFolder } from './durable.ts'
-import type { Hold } from './holds.ts'
-import type { Scratch } from './scratch.ts'
 
 /** The largest JSON blob (manifest, config, index) that is read into memory: 8 MiB. */
 export const MAX_JSON_BYTES = 8 * 1024 * 1024
@@ -18,18 +16,16 @@ export const CHUNK_BYTES = 256 * 1024
 /** Files named by the sha256 of their content. A file that is there is whole: it was checked, synced and renamed into place. */
 export class BlobStore {
   readonly #dir: string
-  readonly #scratch: Scratch
-
-  private constructor(dir: string, scratch: Scratch) {
-    this.#dir = dir
-    this.#scratch = scratch
-  }
 
   /** @param layoutDir the folder that holds `blobs/`. */
-  static async open(layoutDir: string, scratch: Scratch): Promise<BlobStore> {
-    const dir = join(layoutDir, 'blobs', 'sha256')
-    await mkdir(dir, { recursive: true, mode: 0o700 })
-    return new BlobStore(dir, scratch)
+  constructor(layoutDir: string) {
+    this.#dir = join(layoutDir, 'blobs', 'sha256')
+  }
+
+  static async open(layoutDir: string): Promise<BlobStore> {
+    const blobs = new BlobStore(layoutDir)
+    await mkdir(blobs.#dir, { recursive: true, mode: 0o700 })
+    return blobs
   }
 
   path(digest: string): string {
@@ -49,12 +45,7 @@ export class BlobStore {
 
   /** Throws `not_found/blob_not_found` and `internal/blob_corrupt` (another size than `size`) at once, not in the stream. */
   async read(digest: string, size: number): Promise<AsyncIterable<Buffer>> {
-    if ((await this.#mustHave(digest)) !== size) {
-      const path = this.path(digest)
-      throw new CoppiceError('internal', 'blob_corrupt', `The blob ${digest} has changed on the disk.`, {
-        facts: { path },
-      })
-    }
+    if ((await this.#mustHave(digest)) !== size) throw corrupt(digest, this.path(digest))
     return createReadStream(this.path(digest), { highWaterMark: CHUNK_BYTES })
   }
 
@@ -64,51 +55,29 @@ export class BlobStore {
     if (size > MAX_JSON_BYTES) throw tooLarge(size)
     const path = this.path(digest)
     const bytes = await withStoreFaults(path, () => readFile(path))
-    if (digestOf(bytes) !== digest) {
-      throw new CoppiceError('internal', 'blob_corrupt', `The blob ${digest} has changed on the disk.`, {
-        facts: { path },
-      })
-    }
+    if (digestOf(bytes) !== digest) throw corrupt(digest, path)
     return bytes
   }
 
-  /** Starts a blob whose digest may not be known yet. `hold` holds it from before it is in its place. */
-  async create(hold: Hold): Promise<BlobWriter> {
-    const path = this.#scratch.newPath()
-    const file = await withStoreFaults(path, () => open(path, 'wx', 0o600))
-    return new BlobWriter(file, path, (digest) => {
-      hold.add(digest)
-      return this.#place(path, digest)
-    })
-  }
-
-  /** Streams a blob in. With `expected` nothing else is accepted: `invalid_argument/digest_mismatch`, `size_mismatch`. */
-  async write(
-    source: AsyncIterable<Buffer>,
-    expected: Partial<BlobId>,
-    hold: Hold,
-    progress: Progress,
-  ): Promise<BlobId> {
-    const writer = await this.create(hold)
-    try {
-      for await (const chunk of source) {
-        progress.throwIfEnded()
-        await writer.write(chunk)
+  /** Moves a whole and synced file into its place. False: the blob was there, and the file is gone. */
+  async place(from: string, id: BlobId): Promise<boolean> {
+    const path = this.path(id.digest)
+    return withStoreFaults(path, async () => {
+      try {
+        // Unlike a rename it tells who was first.
+        await link(from, path)
+        await rm(from)
+      } catch (error) {
+        if (errnoOf(error) !== 'EEXIST') throw error
+        if ((await this.size(id.digest)) === id.size) {
+          await rm(from, { force: true })
+          return false
+        }
+        await rename(from, path)
       }
-      return await writer.commit(expected)
-    } finally {
-      await writer.dispose()
-    }
-  }
-
-  async writeSmall(bytes: Buffer | string, hold: Hold): Promise<BlobId> {
-    const writer = await this.create(hold)
-    try {
-      await writer.write(Buffer.from(bytes))
-      return await writer.commit({})
-    } finally {
-      await writer.dispose()
-    }
+      await syncFolder(this.#dir)
+      return true
+    })
   }
 
   /** Digests of all blobs. */
@@ -117,14 +86,9 @@ export class BlobStore {
     return names.filter((name) => /^[0-9a-f]{64}$/.test(name)).map((name) => `sha256:${name}`)
   }
 
-  /** Takes a blob out of its place at once; its bytes are freed afterwards. */
-  remove(digest: string): Promise<void> {
-    const path = this.path(digest)
-    return withStoreFaults(path, async () => {
-      const doomed = this.#scratch.newPath()
-      renameSync(path, doomed)
-      await rm(doomed)
-    })
+  /** Takes a blob out of its place in this step of the event loop: it is at `to` then. */
+  take(digest: string, to: string): void {
+    renameSync(this.path(digest), to)
   }
 
   async #mustHave(digest: string): Promise<number> {
@@ -136,11 +100,12 @@ export class BlobStore {
     }
     return size
   }
+}
 
-  async #place(from: string, digest: string): Promise<void> {
-    await rename(from, this.path(digest))
-    await syncFolder(this.#dir)
-  }
+function corrupt(digest: string, path: string): CoppiceError {
+  return new CoppiceError('internal', 'blob_corrupt', `The blob ${digest} has changed on the disk.`, {
+    facts: { path },
+  })
 }
 
 function tooLarge(size: number): CoppiceError {

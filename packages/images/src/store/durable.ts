@@ -13,10 +13,10 @@ export async function syncFolder(path: string): Promise<void> {
 }
 
 /** Puts a file in place as a whole: after a crash there is the old one or the new one. */
-export async function replaceFile(path: string, bytes: string | Buffer): Promise<void> {
+export async function replaceFile(path: string, bytes: string | Buffer, mode = 0o600): Promise<void> {
   const draft = `${path}.${randomBytes(6).toString('hex')}.new`
   try {
-    const file = await open(draft, 'wx', 0o600)
+    const file = await open(draft, 'wx', mode)
     try {
       await file.writeFile(bytes)
       await file.datasync()

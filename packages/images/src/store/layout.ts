@@ -3,8 +3,11 @@ import { join, resolve } from 'node:path'
 import { CoppiceError, type ImageConfig } from '@coppice/protocol/wire'
 import { withStoreFaults } from '../faults.ts'
 import { BlobStore } from './blobs.ts'
+import { Claims } from './claims.ts'
 import { Holds } from './holds.ts'
 import { IndexFile, nameOf } from './index-file.ts'
+import type { StoreFolders } from './intake.ts'
+import { Partials } from './partials.ts'
 import { matchReference } from './references.ts'
 import {
   type ConfigBlob,
@@ -38,14 +41,19 @@ export class Layout {
   readonly blobs: BlobStore
   readonly index: IndexFile
   readonly scratch: Scratch
+  /** Downloads that were cut off. */
+  readonly partials: Partials
+  /** Who is making which blob. */
+  readonly claims = new Claims()
   /** Blobs and layers that somebody is working on: garbage collection leaves them alone. */
   readonly holds = new Holds()
 
-  private constructor(dir: string, blobs: BlobStore, index: IndexFile, scratch: Scratch) {
+  private constructor(dir: string, blobs: BlobStore, index: IndexFile, scratch: Scratch, partials: Partials) {
     this.dir = dir
     this.blobs = blobs
     this.index = index
     this.scratch = scratch
+    this.partials = partials
   }
 
   static open(folder: string): Promise<Layout> {
@@ -53,8 +61,9 @@ export class Layout {
     return withStoreFaults(dir, async () => {
       await mkdir(dir, { recursive: true, mode: 0o700 })
       const scratch = await Scratch.open(join(dir, 'tmp'))
-      const blobs = await BlobStore.open(dir, scratch)
-      return new Layout(dir, blobs, await IndexFile.open(dir), scratch)
+      const partials = await Partials.open(join(dir, 'partial'))
+      const blobs = await BlobStore.open(dir)
+      return new Layout(dir, blobs, await IndexFile.open(dir), scratch, partials)
     })
   }
 
@@ -95,6 +104,11 @@ export class Layout {
       config: toImageConfig(configBlob),
       diffIds,
     }
+  }
+
+  /** The places of its parts, for work in another thread. */
+  get folders(): StoreFolders {
+    return { dir: this.dir, scratch: this.scratch.dir, partials: this.partials.dir }
   }
 
   /** Where a layer is unpacked for one range of user ids. */

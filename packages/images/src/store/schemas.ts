@@ -13,10 +13,15 @@ export const MediaType = {
 const MANIFEST_TYPES: readonly string[] = [MediaType.manifest, 'application/vnd.docker.distribution.manifest.v2+json']
 const INDEX_TYPES: readonly string[] = [MediaType.index, 'application/vnd.docker.distribution.manifest.list.v2+json']
 
+/** What a registry is asked for. */
+export const MANIFEST_ACCEPT = [...MANIFEST_TYPES, ...INDEX_TYPES].join(', ')
+
 /** The annotation that carries an image's name in an index. */
 export const REF_NAME = 'org.opencontainers.image.ref.name'
 /** Where an image came from, in the store's own index. */
 export const SOURCE = 'dev.coppice.image.source'
+/** Which registries have it, in the store's own index: references with commas between. */
+export const PLACES = 'dev.coppice.image.places'
 /** When it was put into the store, Unix milliseconds, in the store's own index. */
 export const IMPORTED_AT = 'dev.coppice.image.imported-at'
 
@@ -62,15 +67,27 @@ const ConfigBlobSchema = z.looseObject({
 /** The configuration blob of an OCI image. */
 export type ConfigBlob = z.infer<typeof ConfigBlobSchema>
 
+const LAYER_TYPE =
+  /^application\/vnd\.(oci\.image\.layer\.v1\.tar(\+gzip|\+zstd)?|docker\.image\.rootfs\.diff\.tar(\.gzip|\.zstd)?)$/
+
+/** Throws `unsupported/layer_type` for layers that cannot be unpacked: encrypted ones, foreign ones, no layers at all. */
+export function checkLayerTypes(layers: Descriptor[]): void {
+  for (const { mediaType } of layers) {
+    if (LAYER_TYPE.test(mediaType)) continue
+    throw new CoppiceError('unsupported', 'layer_type', `Layers of type ${mediaType} cannot be unpacked here.`)
+  }
+}
+
 export const isIndex = (descriptor: Descriptor): boolean => INDEX_TYPES.includes(descriptor.mediaType)
 export const isManifest = (descriptor: Descriptor): boolean => MANIFEST_TYPES.includes(descriptor.mediaType)
 
 /** Each throws `invalid_argument/malformed_image` and names what it was reading. */
-export const parseIndex = (bytes: Buffer, what: string): Index => parse(IndexSchema, bytes, what)
-export const parseManifest = (bytes: Buffer, what: string): Manifest => parse(ManifestSchema, bytes, what)
-export const parseConfig = (bytes: Buffer, what: string): ConfigBlob => parse(ConfigBlobSchema, bytes, what)
+export const parseIndex = (bytes: Buffer, what: string): Index => parseJson(IndexSchema, bytes, what)
+export const parseManifest = (bytes: Buffer, what: string): Manifest => parseJson(ManifestSchema, bytes, what)
+export const parseConfig = (bytes: Buffer, what: string): ConfigBlob => parseJson(ConfigBlobSchema, bytes, what)
 
-function parse<T>(schema: z.ZodType<T>, bytes: Buffer, what: string): T {
+/** JSON from outside. Throws `invalid_argument/malformed_image`. */
+export function parseJson<T>(schema: z.ZodType<T>, bytes: Buffer, what: string): T {
   try {
     return schema.parse(JSON.parse(bytes.toString('utf8')))
   } catch (cause) {

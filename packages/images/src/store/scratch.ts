@@ -8,10 +8,11 @@ import { join } from 'node:path'
  * a folder named by its pid and start time; those of processes that are gone are swept by the next one that opens the store.
  */
 export class Scratch {
-  readonly #dir: string
+  readonly dir: string
 
-  private constructor(dir: string) {
-    this.#dir = dir
+  /** @param dir a folder of this process, as `open` made it. */
+  constructor(dir: string) {
+    this.dir = dir
   }
 
   static async open(root: string): Promise<Scratch> {
@@ -27,7 +28,7 @@ export class Scratch {
 
   /** A path that nobody uses. Nothing is made there. */
   newPath(): string {
-    return join(this.#dir, randomBytes(8).toString('hex'))
+    return join(this.dir, randomBytes(8).toString('hex'))
   }
 }
 

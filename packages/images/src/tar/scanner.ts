@@ -16,14 +16,21 @@ export interface TarEntry {
   linkName: string
 }
 
-/** Says whether an entry stays, or throws to refuse the archive. */
-export type Decide = (entry: TarEntry) => 'keep' | 'drop'
+/**
+ * Says what becomes of an entry: `keep` passes it on, `drop` leaves it out, `read` leaves it out and gives its body to
+ * `OnBody`. Throws to refuse the archive.
+ */
+export type Decide = (entry: TarEntry) => 'keep' | 'drop' | 'read'
+
+/** Gets the bytes of the body that is read, without its padding: views on the chunk. `last` with the end of it. */
+export type OnBody = (bytes: Buffer, last: boolean) => void
 
 type State =
   | { at: 'header' }
   | { at: 'meta'; type: string; left: number; size: number; parts: Buffer[] }
   | { at: 'sparse'; size: number; keep: boolean }
   | { at: 'body'; left: number; keep: boolean }
+  | { at: 'read'; left: number; padding: number }
   | { at: 'end' }
 
 /**
@@ -36,6 +43,7 @@ type State =
  */
 export class TarScanner {
   readonly #decide: Decide
+  readonly #onBody: OnBody
   #state: State = { at: 'header' }
   /** The part of a header block that has come so far, when it was cut between two chunks. */
   #partial: Buffer[] = []
@@ -49,8 +57,9 @@ export class TarScanner {
   #longLink: string | undefined
   #entries = 0
 
-  constructor(decide: Decide) {
+  constructor(decide: Decide, onBody: OnBody = () => undefined) {
     this.#decide = decide
+    this.#onBody = onBody
   }
 
   /** Entries seen so far, dropped ones included. */
@@ -105,6 +114,13 @@ export class TarScanner {
         if (state.keep) out.keep(at, end)
         state.left -= end - at
         if (state.left === 0) this.#state = { at: 'header' }
+        return end
+      }
+      case 'read': {
+        const end = Math.min(at + state.left, chunk.length)
+        state.left -= end - at
+        this.#onBody(chunk.subarray(at, end), state.left === 0)
+        if (state.left === 0) this.#state = skipped(state.padding)
         return end
       }
       case 'end':
@@ -173,7 +189,8 @@ export class TarScanner {
       throw badArchive('archive_malformed', `The entry "${entry.name}" has a body, which its type does not allow.`)
     }
     this.#entries++
-    const keep = this.#decide(entry) === 'keep'
+    const decision = this.#decide(entry)
+    const keep = decision === 'keep'
     if (keep) {
       out.add(...this.#held)
       if (block.start === undefined) out.add(block.bytes)
@@ -183,8 +200,15 @@ export class TarScanner {
     this.#seen = ''
     this.#records = new Map()
     this.#longName = this.#longLink = undefined
-    if (header.sparseContinues) this.#state = { at: 'sparse', size: entry.size, keep }
+    if (decision === 'read') this.#read(header, entry.size)
+    else if (header.sparseContinues) this.#state = { at: 'sparse', size: entry.size, keep }
     else this.#body(entry.size, keep)
+  }
+
+  #read(header: TarHeader, size: number): void {
+    if (header.type === 'S') throw badArchive('archive_unsupported_entry', 'The archive holds a sparse file.')
+    if (size === 0) this.#onBody(Buffer.alloc(0), true)
+    this.#state = size === 0 ? { at: 'header' } : { at: 'read', left: size, padding: paddedSize(size) - size }
   }
 
   #sparse(state: State & { at: 'sparse' }, block: Block, out: Slices): void {
@@ -195,6 +219,10 @@ export class TarScanner {
   #body(size: number, keep: boolean): void {
     this.#state = size === 0 ? { at: 'header' } : { at: 'body', left: paddedSize(size), keep }
   }
+}
+
+function skipped(bytes: number): State {
+  return bytes === 0 ? { at: 'header' } : { at: 'body', left: bytes, keep: false }
 }
 
 interface Block {

@@ -1,10 +1,16 @@
 import { createHash } from 'node:crypto'
 import { chown, mkdir } from 'node:fs/promises'
-import { CoppiceError, type Progress } from '@coppice/protocol/wire'
+import { CoppiceError } from '@coppice/protocol/wire'
+import { throwAway } from '../bulk/garbage.ts'
+import type { Job } from '../bulk/job.ts'
 import { decompressed, MAGIC_BYTES, recogniseCompression } from '../compression.ts'
 import { diskFull } from '../faults.ts'
 import { run } from '../host/run.ts'
-import { checkUnpackedSize } from '../import/rootfs.ts'
+import { ByteProgress } from '../import/byte-progress.ts'
+import { checkUnpackedSize } from '../import/unpacked-size.ts'
+import type { BlobId } from '../store/blob-id.ts'
+import { BlobStore } from '../store/blobs.ts'
+import { hexOf } from '../store/digest.ts'
 import { type LayerRemovals, LayerRules } from '../tar/layer-rules.ts'
 import { TarScanner } from '../tar/scanner.ts'
 import { UserNamespace } from './user-namespace.ts'
@@ -36,7 +42,12 @@ const TAR = [
   ],
 ]
 
-export interface ExtractOptions {
+export interface ExtractArgs {
+  /** The layer's blob, and the folder of the store that has it. */
+  layer: BlobId
+  storeDir: string
+  /** The folder that is made. */
+  target: string
   /** Owner of everything: id N in the archive becomes `uidBase + N`. 0: as it is in the archive. */
   uidBase: number
   /** What the unpacked bytes must hash to. */
@@ -45,22 +56,20 @@ export interface ExtractOptions {
 }
 
 /**
- * Unpacks one layer into a new folder and returns what it deletes. Only GNU tar touches the disk, as root of a mapped user
+ * A job: unpacks one layer into a new folder and returns what it deletes. Only GNU tar touches the disk, as root of a mapped user
  * namespace that means nothing to the host, with the folder as its working directory; what it is fed has passed
  * `LayerRules`. Throws `invalid_argument` for what a layer must not hold, `digest_mismatch` for a layer that is not the one
  * the image names.
  */
-export async function extractLayer(
-  chunks: AsyncIterable<Buffer>,
-  target: string,
-  options: ExtractOptions,
-  progress: Progress,
-): Promise<LayerRemovals> {
+export const extractJob: Job<ExtractArgs, LayerRemovals> = async (args, { progress }) => {
+  const { layer, target, uidBase, diffId } = args
+  const counter = new ByteProgress(`Unpacking layer ${hexOf(diffId).slice(0, 12)}`, layer.size, progress)
+  const chunks = counted(await new BlobStore(args.storeDir).read(layer.digest, layer.size), counter)
   await mkdir(target, { mode: 0o755 })
-  await chown(target, options.uidBase, options.uidBase)
+  await chown(target, uidBase, uidBase)
   const rules = new LayerRules()
-  const input = filtered(chunks, rules, options)
-  const namespace = options.uidBase === 0 ? undefined : await UserNamespace.open(options.uidBase)
+  const input = filtered(chunks, rules, args)
+  const namespace = uidBase === 0 ? undefined : await UserNamespace.open(uidBase)
   try {
     const { status, stderr } = await run(namespace ? namespace.command(TAR) : TAR, { cwd: target, input }, progress)
     if (status !== 0) throw tarFailed(target, status, stderr)
@@ -73,7 +82,7 @@ export async function extractLayer(
 async function* filtered(
   chunks: AsyncIterable<Buffer>,
   rules: LayerRules,
-  options: ExtractOptions,
+  options: ExtractArgs,
 ): AsyncGenerator<Buffer> {
   const scanner = new TarScanner((entry) => rules.decide(entry))
   const hash = createHash('sha256')
@@ -117,4 +126,12 @@ function tarFailed(target: string, status: number | string, stderr: string): Cop
   return new CoppiceError('invalid_argument', 'layer_unpack_failed', `A layer could not be unpacked: ${said}`, {
     facts: { status, stderr },
   })
+}
+
+async function* counted(source: AsyncIterable<Buffer>, counter: ByteProgress): AsyncGenerator<Buffer> {
+  for await (const chunk of source) {
+    counter.add(chunk.length)
+    yield chunk
+    throwAway(chunk)
+  }
 }

@@ -1,16 +1,16 @@
 import { mkdir, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
+import { bulkThread } from '../bulk/bulk-thread.ts'
 import { errnoOf, storeFault } from '../faults.ts'
 import { requirePrograms } from '../host/programs.ts'
 import { runChecked } from '../host/run.ts'
-import { ByteProgress } from '../import/byte-progress.ts'
 import { hexOf } from '../store/digest.ts'
 import { syncFolder } from '../store/durable.ts'
 import { imageDigests } from '../store/garbage.ts'
 import type { Layout, ResolvedImage } from '../store/layout.ts'
 import type { Descriptor } from '../store/schemas.ts'
-import { extractLayer } from './extract.ts'
+import { StoreDesk } from '../store/store-desk.ts'
 import { SharedWork } from './shared-work.ts'
 import { UID_COUNT } from './user-namespace.ts'
 import { applyRemovals } from './whiteouts.ts'
@@ -57,10 +57,16 @@ export class Unpacker {
     const draft = this.#layout.scratch.newPath()
     try {
       await requirePrograms('nsenter', 'setpriv', 'tar', 'unshare')
-      const counter = new ByteProgress(`Unpacking layer ${hexOf(diffId).slice(0, 12)}`, layer.size, progress)
-      const blob = counted(await this.#layout.blobs.read(layer.digest, layer.size), counter)
-      const options = { uidBase, diffId, maxUnpackedBytes: this.#maxUnpackedBytes }
-      const removals = await extractLayer(blob, draft, options, progress)
+      const args = {
+        layer: { digest: layer.digest, size: layer.size },
+        storeDir: this.#layout.dir,
+        target: draft,
+        uidBase,
+        diffId,
+        maxUnpackedBytes: this.#maxUnpackedBytes,
+      }
+      const desk = new StoreDesk(this.#layout, hold)
+      const removals = await bulkThread.run('extract', args, desk, progress)
       await applyRemovals(draft, uidBase, removals, this.#layout.scratch.newPath(), progress)
       // Thousands of files: one call that writes out the file system is far cheaper than a sync of each.
       await runChecked(['sync', '--file-system', draft], {}, progress)
@@ -82,13 +88,6 @@ async function putInPlace(draft: string, target: string): Promise<void> {
     await rename(draft, target)
   } catch (error) {
     if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error
-  }
-}
-
-async function* counted(source: AsyncIterable<Buffer>, counter: ByteProgress): AsyncGenerator<Buffer> {
-  for await (const chunk of source) {
-    counter.add(chunk.length)
-    yield chunk
   }
 }
 

@@ -1,12 +1,14 @@
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, posix, relative, resolve } from 'node:path'
 import { CoppiceError } from '@coppice/protocol/wire'
-import { pack } from '../tar/pack.ts'
+import { type PackOptions, pack } from '../tar/pack.ts'
 import { IgnoreFile } from './ignore.ts'
 
 export interface ContextOptions {
   /** Path of the Dockerfile, relative to the folder. Default `Dockerfile`. */
-  dockerfile?: string
+  dockerfile?: string | undefined
+  /** Fed with what is packed, times apart. */
+  fingerprint?: PackOptions['fingerprint']
 }
 
 /**
@@ -16,7 +18,7 @@ export interface ContextOptions {
  * @throws `not_found/dockerfile_not_found`, `invalid_argument/bad_ignore_pattern`, `conflict/file_changed`
  */
 export async function* packContext(folder: string, options: ContextOptions = {}): AsyncGenerator<Buffer> {
-  const dockerfile = options.dockerfile ?? 'Dockerfile'
+  const dockerfile = dockerfileIn(folder, options.dockerfile)
   await readFile(join(folder, dockerfile)).catch((cause: unknown) => {
     throw new CoppiceError('not_found', 'dockerfile_not_found', `There is no ${dockerfile} in ${folder}.`, {
       facts: { folder, dockerfile },
@@ -28,12 +30,27 @@ export async function* packContext(folder: string, options: ContextOptions = {})
   const ignore = new IgnoreFile(text)
   const needed = new Set([dockerfile, name])
   yield* pack(folder, {
+    fingerprint: options.fingerprint,
     select: (path, isFolder) => {
       if (needed.has(path) || !ignore.ignores(path)) return 'take'
       if (!isFolder) return 'leave'
       const holdsNeeded = [...needed].some((file) => file.startsWith(`${path}/`))
       return holdsNeeded || ignore.mayTakeWithin(path) ? 'look' : 'leave'
     },
+  })
+}
+
+/**
+ * The path of a Dockerfile in its context, as the context's tar names it.
+ *
+ * @throws `invalid_argument/dockerfile_outside`: what is not in the context cannot be sent with it
+ */
+export function dockerfileIn(folder: string, dockerfile = 'Dockerfile'): string {
+  const path = relative(resolve(folder), resolve(folder, dockerfile))
+  if (path !== '' && path !== '..' && !path.startsWith('../')) return posix.normalize(path)
+  throw new CoppiceError('invalid_argument', 'dockerfile_outside', `${dockerfile} is not a file in ${folder}.`, {
+    facts: { folder, dockerfile },
+    hint: 'The path of a Dockerfile is relative to the folder that is built.',
   })
 }
 

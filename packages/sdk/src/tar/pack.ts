@@ -1,9 +1,15 @@
-import type { BigIntStats } from 'node:fs'
+import { type BigIntStats, closeSync, constants, lstatSync, openSync, readSync } from 'node:fs'
 import { lstat, open, readdir, readlink } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
 import { CoppiceError } from '@coppice/protocol/wire'
+import { gathered } from '../byte-source.ts'
 import { BLOCK_BYTES, encodeHeader, padding } from './header.ts'
 
 const READ_BYTES = 1024 * 1024
+/** Files up to this size are read at one go, without the way through the thread pool, which costs ten times the read, bytes. */
+const SMALL_BYTES = 64 * 1024
+/** Entries after which other work of this process gets its turn. */
+const TURN_ENTRIES = 100
 const SLASH = Buffer.from('/')
 
 /** `look`: a folder that is only there for what may be taken in it. */
@@ -14,6 +20,8 @@ export interface PackOptions {
   select?: (path: string, isFolder: boolean) => Selection
   /** Told about what has no meaning elsewhere and is left out: sockets and devices. */
   onSkipped?: (path: string) => void
+  /** Fed with all of the archive, with every time as 0: two folders that differ in times alone give the same. */
+  fingerprint?: { update: (bytes: Buffer) => unknown } | undefined
 }
 
 /**
@@ -22,61 +30,103 @@ export interface PackOptions {
  *
  * @throws `conflict/file_changed` when a file shrinks while it is read.
  */
-export async function* pack(folder: string, options: PackOptions = {}): AsyncGenerator<Buffer> {
-  const seen = new Map<string, Buffer>()
-  const root = Buffer.from(folder)
-  yield header(Buffer.from('.'), '5', await lstat(root, { bigint: true }))
-  yield* packEntries(root, Buffer.from('.'), seen, options)
-  yield Buffer.alloc(2 * BLOCK_BYTES)
+export function pack(folder: string, options: PackOptions = {}): AsyncGenerator<Buffer> {
+  return gathered(new Packer(options).pack(Buffer.from(folder)))
 }
 
-async function* packEntries(
-  path: Buffer,
-  name: Buffer,
-  seen: Map<string, Buffer>,
-  options: PackOptions,
-): AsyncGenerator<Buffer> {
-  const entries = await readdir(path, { encoding: 'buffer' })
-  for (const entry of entries.sort(Buffer.compare)) {
-    const child = Buffer.concat([path, SLASH, entry])
-    const childName = Buffer.concat([name, SLASH, entry])
-    const stat = await lstat(child, { bigint: true })
-    const selection = options.select?.(childName.toString('utf8', 2), stat.isDirectory()) ?? 'take'
-    if (selection === 'leave') continue
-    if (stat.isDirectory()) {
-      const within = packEntries(child, childName, seen, options)
-      const first = selection === 'look' ? await within.next() : undefined
-      // Nothing in it was taken.
-      if (first?.done) continue
-      yield header(childName, '5', stat)
-      if (first) yield first.value
-      yield* within
-    } else if (stat.isFile()) yield* packFile(child, childName, stat, seen)
-    else if (stat.isSymbolicLink()) yield header(childName, '2', stat, await readlink(child, { encoding: 'buffer' }))
-    else if (stat.isFIFO()) yield header(childName, '6', stat)
-    else options.onSkipped?.(child.toString())
+class Packer {
+  readonly #options: PackOptions
+  /** Names of files that have several, by their inode. */
+  readonly #seen = new Map<string, Buffer>()
+  #entries = 0
+
+  constructor(options: PackOptions) {
+    this.#options = options
   }
-}
 
-async function* packFile(
-  path: Buffer,
-  name: Buffer,
-  stat: BigIntStats,
-  seen: Map<string, Buffer>,
-): AsyncGenerator<Buffer> {
-  if (stat.nlink > 1n) {
-    const inode = `${stat.dev}:${stat.ino}`
-    const first = seen.get(inode)
-    if (first) {
-      yield header(name, '1', stat, first)
+  async *pack(root: Buffer): AsyncGenerator<Buffer> {
+    yield this.#header(Buffer.from('.'), '5', await lstat(root, { bigint: true }))
+    yield* this.#within(root, Buffer.from('.'))
+    yield this.#counted(Buffer.alloc(2 * BLOCK_BYTES))
+  }
+
+  async *#within(path: Buffer, name: Buffer): AsyncGenerator<Buffer> {
+    const entries = await readdir(path, { encoding: 'buffer' })
+    for (const entry of entries.sort(Buffer.compare)) {
+      this.#entries += 1
+      if (this.#entries % TURN_ENTRIES === 0) await setImmediate()
+      const child = Buffer.concat([path, SLASH, entry])
+      const childName = Buffer.concat([name, SLASH, entry])
+      const stat = lstatSync(child, { bigint: true })
+      const selection = this.#options.select?.(childName.toString('utf8', 2), stat.isDirectory()) ?? 'take'
+      if (selection === 'leave') continue
+      if (stat.isDirectory()) yield* this.#folder(child, childName, stat, selection)
+      else if (stat.isFile()) yield* this.#file(child, childName, stat)
+      else if (stat.isSymbolicLink())
+        yield this.#header(childName, '2', stat, await readlink(child, { encoding: 'buffer' }))
+      else if (stat.isFIFO()) yield this.#header(childName, '6', stat)
+      else this.#options.onSkipped?.(child.toString())
+    }
+  }
+
+  async *#folder(path: Buffer, name: Buffer, stat: BigIntStats, selection: Selection): AsyncGenerator<Buffer> {
+    if (selection === 'take') {
+      yield this.#header(name, '5', stat)
+      yield* this.#within(path, name)
       return
     }
-    seen.set(inode, name)
+    let shown = false
+    for await (const piece of this.#within(path, name)) {
+      // Only now it is known that something in it is taken.
+      if (!shown) yield this.#header(name, '5', stat)
+      shown = true
+      yield piece
+    }
   }
-  const size = Number(stat.size)
-  yield header(name, '0', stat, Buffer.alloc(0), size)
-  yield* readExactly(path, size)
-  yield padding(size)
+
+  async *#file(path: Buffer, name: Buffer, stat: BigIntStats): AsyncGenerator<Buffer> {
+    if (stat.nlink > 1n) {
+      const inode = `${stat.dev}:${stat.ino}`
+      const first = this.#seen.get(inode)
+      if (first) {
+        yield this.#header(name, '1', stat, first)
+        return
+      }
+      this.#seen.set(inode, name)
+    }
+    const size = Number(stat.size)
+    yield this.#header(name, '0', stat, Buffer.alloc(0), size)
+    if (size > SMALL_BYTES) for await (const piece of readExactly(path, size)) yield this.#counted(piece)
+    else if (size > 0) yield this.#counted(readSmall(path, size))
+    yield this.#counted(padding(size))
+  }
+
+  #header(name: Buffer, type: string, stat: BigIntStats, link: Buffer = Buffer.alloc(0), size = 0): Buffer {
+    const mode = Number(stat.mode & 0o7777n)
+    this.#options.fingerprint?.update(encodeHeader({ name, type, size, mode, mtime: 0, link }))
+    return encodeHeader({ name, type, size, mode, mtime: Number(stat.mtimeMs) / 1000, link })
+  }
+
+  #counted(bytes: Buffer): Buffer {
+    this.#options.fingerprint?.update(bytes)
+    return bytes
+  }
+}
+
+/** The same as `readExactly`, at one go. What took the file's place since it was looked at (a fifo, a symlink) is not waited for. */
+function readSmall(path: Buffer, size: number): Buffer {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+  try {
+    const bytes = Buffer.allocUnsafe(size)
+    for (let at = 0; at < size; ) {
+      const count = readSync(file, bytes, at, size - at, null)
+      if (count === 0) throw becameShorter(path, size, at)
+      at += count
+    }
+    return bytes
+  } finally {
+    closeSync(file)
+  }
 }
 
 /** The first `size` bytes of a local file. @throws `conflict/file_changed` when it has fewer. */
@@ -90,11 +140,7 @@ export async function* readExactly(path: string | Buffer, size: number): AsyncGe
         null,
         at,
       )
-      if (bytesRead === 0) {
-        throw new CoppiceError('conflict', 'file_changed', `${path} became shorter while it was read.`, {
-          facts: { path: String(path), size, read: at },
-        })
-      }
+      if (bytesRead === 0) throw becameShorter(path, size, at)
       at += bytesRead
       yield buffer.subarray(0, bytesRead)
     }
@@ -103,7 +149,8 @@ export async function* readExactly(path: string | Buffer, size: number): AsyncGe
   }
 }
 
-function header(name: Buffer, type: string, stat: BigIntStats, link: Buffer = Buffer.alloc(0), size = 0): Buffer {
-  const mode = Number(stat.mode & 0o7777n)
-  return encodeHeader({ name, type, size, mode, mtime: Number(stat.mtimeMs) / 1000, link })
+function becameShorter(path: string | Buffer, size: number, read: number): CoppiceError {
+  return new CoppiceError('conflict', 'file_changed', `${path} became shorter while it was read.`, {
+    facts: { path: String(path), size, read },
+  })
 }

@@ -15,11 +15,19 @@ export interface ExecPlan {
   readonly script: string
 }
 
+/** What an exec is planned with besides what was asked for. */
+export interface PlanContext {
+  readonly defaults: SupervisorConfig['defaults']
+  /** Variables that come before those of `layers`, of which they are to leave out what is set there. */
+  readonly variables: (layers: readonly (Record<string, string> | undefined)[]) => Record<string, string>
+  readonly busybox: string
+}
+
 /**
  * Resolves what an exec names against the sandbox: user, working directory, program. Throws the typed error of the first
  * that does not fit; nothing has happened then.
  */
-export function planExec(spec: ResolvedExecSpec, defaults: SupervisorConfig['defaults'], busybox: string): ExecPlan {
+export function planExec(spec: ResolvedExecSpec, { defaults, variables, busybox }: PlanContext): ExecPlan {
   if ((spec.argv === undefined) === (spec.shell === undefined)) {
     throw new CoppiceError(
       'invalid_argument',
@@ -33,7 +41,7 @@ export function planExec(spec: ResolvedExecSpec, defaults: SupervisorConfig['def
   const cwd = resolve('/', defaults.cwd, spec.cwd ?? '')
   const env: Record<string, string> = { PATH: DEFAULT_PATH, HOME: identity.home }
   if (spec.pty) env.TERM = spec.pty.term
-  Object.assign(env, defaults.env, spec.env)
+  Object.assign(env, variables([defaults.env, spec.env]), defaults.env, spec.env)
   requireDirectory(cwd, identity)
   const path = resolveProgram(argv[0] ?? '', cwd, env.PATH ?? '', identity)
   const script = startScript(

@@ -24,7 +24,7 @@ import { readProcess } from '../scope/processes.ts'
 import { EndedExec } from './ended-exec.ts'
 import { execEnded, execNotFound, idInUse, keyExpired, keyReused, lostError, tooMany } from './errors.ts'
 import { Exec } from './exec.ts'
-import { defaultIdentity, type ExecPlan, planExec, specDigest } from './plan.ts'
+import { defaultIdentity, type ExecPlan, type PlanContext, planExec, specDigest } from './plan.ts'
 import type { ExecView } from './view.ts'
 
 /** Each running exec takes three file descriptors or more; the usual limit of containers is 20,000 and up. */
@@ -42,6 +42,8 @@ export interface ExecTableOptions {
   readonly tools: Tools
   readonly fifos: FifoStore
   readonly scopes: Promise<KillScopes>
+  /** Variables of the sandbox's way out, for the exec of this id; not those that one of `layers` sets. */
+  readonly variables: (id: string, layers: readonly (Record<string, string> | undefined)[]) => Record<string, string>
 }
 
 /** Every exec of the sandbox that runs or is held: started once by key, found by id, forgotten after the retention time. */
@@ -157,7 +159,8 @@ export class ExecTable {
 
   async #start(spec: ResolvedExecSpec, names: Pick<ExecFacts, 'id' | 'key' | 'specSha'>): Promise<Exec> {
     const { config, tools } = this.#options
-    const plan = planExec(spec, config.defaults, tools.busybox)
+    const variables: PlanContext['variables'] = (layers) => this.#options.variables(names.id, layers)
+    const plan = planExec(spec, { defaults: config.defaults, variables, busybox: tools.busybox })
     const launched = await this.#launch(spec, plan)
     const facts: ExecFacts = {
       ...names,

@@ -18,6 +18,7 @@ import {
   type SupervisorConfig,
   type SupervisorInfo,
 } from '@coppice/protocol/wire'
+import { eager } from './eager.ts'
 
 export interface SandboxOptions {
   readonly config?: Partial<SupervisorConfig>
@@ -29,6 +30,10 @@ export interface SandboxOptions {
   readonly bundleDir?: string
   /** The welcome and HTTP/2's first bytes reach the supervisor in one piece. */
   readonly coalesce?: boolean
+  /** Words before the supervisor's own: to start it in namespaces of its own. They must end in it, not fork it. */
+  readonly wrapper?: readonly string[]
+  /** The gateway's end never waits for its writes, as the real one. For bulk both ways at the same time. */
+  readonly eager?: boolean
 }
 
 /** Everything that came back for one exec. */
@@ -79,6 +84,7 @@ export class TestSandbox {
       defaults: { env: {}, cwd: '/', user: '' },
       journal: { memoryBytes: 1024 * 1024, diskBytes: 1024 * 1024 * 1024 },
       resultRetentionMs: 600_000,
+      network: null,
       drainMs: 250,
       ...options.config,
     }
@@ -99,9 +105,10 @@ export class TestSandbox {
     const { bundleDir, nodeFlags = [], cgroupDir = join(this.dir, 'no-cgroup') } = this.#options
     const runtime = bundleDir ?? join(this.dir, 'runtime')
     const loader = [join(runtime, 'ld.so'), '--library-path', join(runtime, 'lib'), join(runtime, 'coppice-supervisor')]
-    const words = bundleDir
+    const supervisor = bundleDir
       ? [...loader, ...nodeFlags, join(runtime, 'supervisor.mjs')]
       : [process.execPath, ...nodeFlags, join(import.meta.dirname, 'process.ts')]
+    const words = [...(this.#options.wrapper ?? []), ...supervisor]
     this.process = spawn(words[0] as string, words.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
@@ -193,7 +200,8 @@ export class TestSandbox {
     this.process?.kill('SIGKILL')
     this.cut()
     this.#server.close()
-    rmSync(this.dir, { recursive: true, force: true })
+    // Launchers that were being made ready may still write.
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 })
   }
 
   /** What is written while the supervisor stands still is there in one read when it goes on. */
@@ -218,7 +226,8 @@ export class TestSandbox {
       }
       this.#coalesce()
       socket.write(welcome(leaseMs))
-      const session = connect('http://sandbox', { createConnection: () => socket, ...HTTP2_OPTIONS })
+      const transport = this.#options.eager ? eager(socket) : socket
+      const session = connect('http://sandbox', { createConnection: () => transport, ...HTTP2_OPTIONS })
       session.on('error', () => {})
       session.on('connect', () => {
         session.setLocalWindowSize(CONNECTION_WINDOW_BYTES)
@@ -232,6 +241,14 @@ export class TestSandbox {
     }
     socket.on('data', take)
   }
+}
+
+/** The port that the proxy of a sandbox has, as its execs are told. */
+export async function proxyPortOf(sandbox: TestSandbox): Promise<number> {
+  const { stdout } = await sandbox.exec({ argv: ['sh', '-c', 'echo $http_proxy | sed s/.*://'] })
+  const port = Number(stdout)
+  if (!(port > 0)) throw new Error(`there is no proxy: ${stdout}`)
+  return port
 }
 
 export function welcome(leaseMs: number): string {

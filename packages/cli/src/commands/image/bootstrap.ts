@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import type { Cli } from '../../cli.ts'
-import { ProgressLine } from '../../progress-line.ts'
+import { imageWork } from '../../image-work.ts'
 
 interface Flags {
   force?: boolean
@@ -17,14 +17,9 @@ export function register(image: Command, cli: Cli): void {
 }
 
 async function bootstrap(cli: Cli, flags: Flags): Promise<void> {
-  const { images } = await cli.gateway()
-  const line = new ProgressLine(process.stderr)
-  try {
-    const image = await images.bootstrap({ force: flags.force === true, onProgress: (event) => line.show(event) })
-    line.end()
-    if (flags.json) cli.printJson(image)
-    else cli.print(image.digest)
-  } finally {
-    line.end()
-  }
+  const image = await imageWork(cli, ({ images }, { onProgress, signal }) =>
+    images.bootstrap({ force: flags.force === true, onProgress, signal }),
+  )
+  if (flags.json) cli.printJson(image)
+  else cli.print(image.digest)
 }

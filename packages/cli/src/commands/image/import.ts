@@ -1,62 +1,73 @@
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
-import { basename } from 'node:path'
-import { CoppiceError } from '@coppice/sdk'
+import { type BroughtImage, CoppiceError, type Images, type ImportOptions } from '@coppice/sdk'
 import type { Command } from 'commander'
 import type { Cli } from '../../cli.ts'
-import { parsePlace } from '../../image-place.ts'
-import { usageError } from '../../parse.ts'
-import { ProgressLine } from '../../progress-line.ts'
+import { parseSource } from '../../image-place.ts'
+import { imageWork, type WorkOptions } from '../../image-work.ts'
 
 interface Flags {
   name?: string
+  platform?: string
   json?: boolean
 }
-
-/** How much of an archive is read at once, bytes. */
-const READ_BYTES = 1024 * 1024
 
 export function register(image: Command, cli: Cli): void {
   image
     .command('import')
-    .description('Import an archive: a root file system (tar, also compressed) or an OCI archive. Prints its digest.')
-    .argument('<src>', 'FILE, oci-archive:FILE, or - for standard input')
-    .option('--name <name>', "what to call it (default: the file's name without its endings)")
-    .option('--json', 'print the image as one JSON value')
+    .description(
+      'Import an image from an archive (OCI, docker save, or a root file system), an OCI layout or an engine. Prints its digest.',
+    )
+    .argument(
+      '<src>',
+      'FILE, - for standard input, docker-archive:FILE[:REF], oci-archive:FILE[:REF], oci:DIR[:REF], docker-daemon:REF or podman:REF',
+    )
+    .option('--name <name>', "what to call it (default: the name in it, else the file's without its endings)")
+    .option('--platform <os/arch>', "which variant, like linux/arm64 (default: the gateway's own)")
+    .option('--json', 'print the image as one JSON value; progress is lines of JSON')
     .addHelpText(
       'after',
-      '\nExamples:\n  coppice image import rootfs.tar.zst --name tools\n  docker export C | coppice image import - --name mine',
+      `
+Examples:
+  coppice image import rootfs.tar.zst --name tools
+  docker save app:1 | coppice image import -
+  coppice image import docker-archive:all.tar:app:1
+  coppice image import oci:./layout --name app`,
     )
     .action((source: string, flags: Flags) => cli.finish(flags, () => importImage(cli, source, flags)))
 }
 
 async function importImage(cli: Cli, source: string, flags: Flags): Promise<void> {
-  const { path, format } = parsePlace(source)
-  const name =
-    flags.name ?? (path === '-' ? undefined : basename(path).replace(/(\.(tar|tgz|gz|zst|xz|bz2|oci))+$/i, ''))
-  if (!name) throw usageError('What is it to be called?', 'Give it a name: --name NAME')
-  const size = path === '-' ? undefined : await sizeOf(path)
-  const stream = path === '-' ? process.stdin : createReadStream(path, { highWaterMark: READ_BYTES })
-  const line = new ProgressLine(process.stderr)
-  try {
-    const options = { name, format, size, onProgress: line.show.bind(line) }
-    const image = await (await cli.gateway()).images.import(stream, options)
-    line.end()
-    if (flags.json) cli.printJson(image)
-    else cli.print(image.digest)
-  } finally {
-    line.end()
-    stream.destroy()
-  }
+  const bring = bringer(source)
+  const { name, platform } = flags
+  const image = await imageWork(cli, ({ images }, work) => bring(images, { ...work, name, platform }))
+  if (flags.json) cli.printJson(image)
+  else cli.print(image.digest)
 }
 
-/** The size of a regular file; undefined for a fifo, whose size nobody knows. */
-async function sizeOf(path: string): Promise<number | undefined> {
-  const found = await stat(path).catch((cause: NodeJS.ErrnoException) => {
-    const code = cause.code === 'ENOENT' ? 'not_found' : 'permission_denied'
-    throw new CoppiceError(code, 'archive_unreadable', `${path} cannot be read: ${cause.code}.`, { cause })
-  })
-  if (found.isDirectory())
-    throw new CoppiceError('invalid_argument', 'not_an_archive', `${path} is a folder, not an archive.`)
-  return found.isFile() ? found.size : undefined
+/** How a place is brought in. @throws for a place that is none, before a gateway is asked for anything */
+function bringer(source: string): (images: Images, options: WorkOptions & ImportOptions) => Promise<BroughtImage> {
+  const place = parseSource(source)
+  switch (place.kind) {
+    case 'docker-daemon':
+    case 'podman':
+      return (images, options) => images.pull(source, options)
+    case 'stdio':
+      return async (images, options) => {
+        try {
+          return await images.import(process.stdin, options)
+        } finally {
+          process.stdin.destroy()
+        }
+      }
+    case 'registry':
+      throw new CoppiceError('not_found', 'local_file_not_found', `There is no file ${source} here.`, {
+        facts: { path: source },
+        hint: `coppice image pull ${source}`,
+      })
+    case 'container':
+      throw new CoppiceError('unsupported', 'image_source', 'Images are not imported from containers.', {
+        hint: `docker export ${place.name} | coppice image import - --name ${place.name}`,
+      })
+    default:
+      return (images, options) => images.importPath(place, options)
+  }
 }

@@ -1,0 +1,68 @@
+import { existsSync } from 'node:fs'
+import { relative, resolve } from 'node:path'
+import { CoppiceError } from '@coppice/sdk'
+import type { Command } from 'commander'
+import type { Cli } from '../../cli.ts'
+import { imageWork } from '../../image-work.ts'
+import { parsePair } from '../../parse.ts'
+
+/** The build itself failed, as a compiler would say it. */
+const EXIT_BUILD_FAILED = 1
+
+interface Flags {
+  file?: string
+  name?: string
+  target?: string
+  buildArg?: Record<string, string>
+  cache: boolean
+  json?: boolean
+}
+
+export function register(image: Command, cli: Cli): void {
+  image
+    .command('build')
+    .description(
+      'Build an image from a folder with a Dockerfile, by the builder of an engine of this machine. Prints its name. ' +
+        'Without --name it is called by its content, and one that is there is not built again.',
+    )
+    .argument('<dir>', 'the build context; .dockerignore is honoured')
+    .option('-f, --file <path>', 'the Dockerfile, in the folder (default: Dockerfile)')
+    .option('-t, --name <name>', 'what to call it (default: build/ and a hash of its content)')
+    .option('--target <stage>', 'the stage to build (default: the last)')
+    .option('--build-arg <name=value>', 'a variable of the build (repeatable)', parseBuildArg)
+    .option('--no-cache', 'build all of it anew')
+    .option('--json', 'print the image as one JSON value; progress and log are lines of JSON')
+    .addHelpText('after', '\nExamples:\n  coppice image build . -t app\n  coppice create --from $(coppice image build ./app)')
+    .action((folder: string, flags: Flags) => cli.finish(flags, () => build(cli, folder, flags)))
+}
+
+async function build(cli: Cli, folder: string, flags: Flags): Promise<number> {
+  const { name, target, buildArg: buildArgs, cache } = flags
+  const dockerfile = flags.file === undefined ? undefined : dockerfilePath(folder, flags.file)
+  try {
+    const image = await imageWork(cli, ({ images }, work) =>
+      images.build(folder, { ...work, name, dockerfile, target, buildArgs, noCache: !cache }),
+    )
+    if (flags.json) cli.printJson(image)
+    else {
+      if (image.cached) cli.say('built, cached by content')
+      cli.print(image.name)
+    }
+    return 0
+  } catch (error) {
+    if (CoppiceError.from(error).reason !== 'build_failed') throw error
+    cli.fail(error)
+    return EXIT_BUILD_FAILED
+  }
+}
+
+/** In the folder when it is there, else from where this program was started, as shells complete it. */
+function dockerfilePath(folder: string, file: string): string {
+  return existsSync(resolve(folder, file)) || !existsSync(file) ? file : relative(folder, file)
+}
+
+/** `NAME=VALUE`, or `NAME` alone for this process's own value, as `--env`. */
+function parseBuildArg(text: string, sofar: Record<string, string> = {}): Record<string, string> {
+  const own = process.env[text]
+  return parsePair(own === undefined ? text : `${text}=${own}`, sofar)
+}

@@ -1,0 +1,5 @@
+import { describeDriver } from '../contract.ts'
+import { EngineSubject } from '../testing/engine-subject.ts'
+
+describeDriver('docker', () => EngineSubject.open('docker'))
+describeDriver('podman', () => EngineSubject.open('podman'))

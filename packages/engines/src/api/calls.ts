@@ -1,0 +1,68 @@
+import type { Progress } from '@coppice/protocol/wire'
+import { collect, jsonLines, MAX_JSON_BYTES } from '../http/body.ts'
+import { silent, streamFault } from '../http/faults.ts'
+import { CALL_TIMEOUT_MS, type EngineAnswer, type EngineRequest, type Transport } from '../http/transport.ts'
+
+/** The shapes that calls of the API have: JSON, nothing, bytes, lines of JSON. */
+export class Calls {
+  readonly transport: Transport
+  readonly #prefix: string
+
+  constructor(transport: Transport, prefix: string) {
+    this.transport = transport
+    this.#prefix = prefix
+  }
+
+  /** A call that answers with one JSON value. */
+  async json<T>(request: EngineRequest, progress: Progress): Promise<T> {
+    const { text } = await this.#whole(request, progress)
+    return JSON.parse(text) as T
+  }
+
+  /** A call of which only the status matters. */
+  async status(request: EngineRequest, progress: Progress): Promise<number> {
+    return (await this.#whole(request, progress)).status
+  }
+
+  /** A call that answers with bytes, as they come. */
+  async *bytes(request: EngineRequest, progress: Progress): AsyncGenerator<Buffer> {
+    const { body } = await this.transport.send(this.#versioned(request), progress)
+    yield* this.transport.read(body, progress)
+  }
+
+  /** A call that answers with lines of JSON, as they come. A line that says `error` is thrown. */
+  async *lines(request: EngineRequest, progress: Progress): AsyncGenerator<Record<string, unknown>> {
+    for await (const line of jsonLines(this.bytes(request, progress))) {
+      const error = line.error ?? (line.errorDetail as { message?: unknown } | undefined)?.message
+      if (typeof error === 'string') {
+        throw streamFault(error, `${request.method} ${request.path}`, this.transport.dialect)
+      }
+      yield line
+    }
+  }
+
+  /** The head of an answer, also of one that says that there is nothing. */
+  head(path: string, query: Record<string, string>, progress: Progress): Promise<EngineAnswer> {
+    return this.transport.send(this.#versioned({ method: 'HEAD', path, query, accept: [404] }), progress)
+  }
+
+  async #whole(request: EngineRequest, progress: Progress): Promise<{ status: number; text: string }> {
+    const { status, body } = await this.transport.send(this.#versioned(request), progress)
+    const timeoutMs = request.timeoutMs || CALL_TIMEOUT_MS
+    // The head has come: the rest of so short an answer comes at once, or never.
+    const timer = setTimeout(
+      () => body.destroy(silent(this.transport.socket, this.transport.dialect, timeoutMs)),
+      timeoutMs,
+    )
+    try {
+      const bytes = await collect(this.transport.read(body, progress), MAX_JSON_BYTES)
+      return { status, text: bytes.toString('utf8') }
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #versioned(request: EngineRequest): EngineRequest {
+    return { ...request, path: this.#prefix + request.path }
+  }
+}

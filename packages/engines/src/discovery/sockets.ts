@@ -1,0 +1,53 @@
+import { access, constants } from 'node:fs/promises'
+import type { Candidate, Strategy, Surroundings } from './strategy.ts'
+
+/** Sockets at places where engines put them. */
+export class SocketsStrategy implements Strategy {
+  readonly name: string
+  readonly #paths: (surroundings: Surroundings) => string[]
+
+  constructor(name: string, paths: (surroundings: Surroundings) => string[]) {
+    this.name = name
+    this.#paths = paths
+  }
+
+  async find(surroundings: Surroundings): Promise<Candidate[] | { because: string }> {
+    const paths = [...new Set(this.#paths(surroundings))]
+    const found: Candidate[] = []
+    for (const path of paths) {
+      if (await exists(path)) found.push({ address: path, from: path, chosen: false })
+    }
+    return found.length > 0 ? found : { because: `there is no ${paths.join(', no ')}` }
+  }
+}
+
+/** False only when it is certain that there is nothing: a folder that may not be looked into is for the connection to report. */
+async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path, constants.F_OK)
+    return true
+  } catch (cause) {
+    return (cause as NodeJS.ErrnoException).code === 'EACCES'
+  }
+}
+
+export const usualDockerSockets = (): Strategy =>
+  new SocketsStrategy('usual-sockets', () => ['/var/run/docker.sock', '/run/docker.sock'])
+
+/** Rootless Docker, Docker Desktop, Rancher Desktop, Colima. */
+export const rootlessDockerSockets = (): Strategy =>
+  new SocketsStrategy('rootless-sockets', ({ env, home, uid }) => [
+    `${env.XDG_RUNTIME_DIR || `/run/user/${uid}`}/docker.sock`,
+    `${home}/.docker/run/docker.sock`,
+    `${home}/.docker/desktop/docker.sock`,
+    `${home}/.rd/docker.sock`,
+    `${home}/.colima/default/docker.sock`,
+  ])
+
+export const usualPodmanSockets = (): Strategy =>
+  new SocketsStrategy('usual-sockets', () => ['/run/podman/podman.sock'])
+
+export const rootlessPodmanSockets = (): Strategy =>
+  new SocketsStrategy('rootless-sockets', ({ env, uid }) => [
+    `${env.XDG_RUNTIME_DIR || `/run/user/${uid}`}/podman/podman.sock`,
+  ])

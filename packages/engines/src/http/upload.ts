@@ -1,0 +1,97 @@
+import { once } from 'node:events'
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import { CoppiceError } from '@coppice/protocol/wire'
+import type { EngineRequest } from './transport.ts'
+
+/** Bytes that are sent as they are read: never more than a chunk is held. */
+export interface RequestBody {
+  /** When it is known. What comes must then be exactly as long: the call fails else, and the engine never sees a whole body. */
+  sizeBytes?: number
+  chunks: AsyncIterable<Uint8Array>
+}
+
+/** Milliseconds without the engine taking a byte, after which a transfer has stalled. `COPPICE_TRANSFER_STALL_SECS` says otherwise. */
+export function stallMs(): number {
+  const seconds = Number(process.env.COPPICE_TRANSFER_STALL_SECS)
+  return seconds > 0 ? seconds * 1000 : 120_000
+}
+
+/**
+ * Sends a request's body. An engine that answers before it has taken all of it has refused: what is left is not sent. A source
+ * that fails takes the connection with it.
+ */
+export async function sendBody(
+  outgoing: ClientRequest,
+  request: EngineRequest,
+  answered: Promise<IncomingMessage>,
+): Promise<void> {
+  if (!request.body) {
+    outgoing.end(request.json === undefined ? undefined : JSON.stringify(request.json))
+    return
+  }
+  let refused = false
+  answered.then(
+    () => {
+      refused = true
+    },
+    () => {
+      refused = true
+    },
+  )
+  const { sizeBytes, chunks } = request.body
+  let sent = 0
+  for await (const chunk of source(chunks)) {
+    if (refused) return
+    sent += chunk.length
+    if (sizeBytes !== undefined && sent > sizeBytes) throw wrongSize(sizeBytes, sent)
+    if (!outgoing.write(chunk)) await drained(outgoing, answered)
+  }
+  if (sizeBytes !== undefined && sent !== sizeBytes) throw wrongSize(sizeBytes, sent)
+  outgoing.end()
+}
+
+/** Keeps a source's own failure apart from the connection's. */
+async function* source(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    yield* chunks
+  } catch (cause) {
+    throw CoppiceError.from(cause)
+  }
+}
+
+async function drained(outgoing: ClientRequest, answered: Promise<IncomingMessage>): Promise<void> {
+  const stop = new AbortController()
+  const limit = stallMs()
+  const timer = setTimeout(() => stop.abort(stalled(limit)), limit)
+  try {
+    // An answer ends the wait too: nobody takes the rest.
+    await Promise.race([once(outgoing, 'drain', { signal: stop.signal }), answered])
+  } catch (cause) {
+    if (stop.signal.aborted) throw stop.signal.reason
+    throw cause
+  } finally {
+    clearTimeout(timer)
+    stop.abort()
+  }
+}
+
+function stalled(limit: number): CoppiceError {
+  return new CoppiceError(
+    'deadline_exceeded',
+    'transfer_stalled',
+    `The engine has taken nothing for ${Math.round(limit / 1000)} s.`,
+    { retryable: true, facts: { stallMs: limit }, hint: 'COPPICE_TRANSFER_STALL_SECS=600' },
+  )
+}
+
+function wrongSize(expected: number, sent: number): CoppiceError {
+  return new CoppiceError(
+    'conflict',
+    'source_changed',
+    'What was being sent has another size than it had at the beginning.',
+    {
+      facts: { expected, sent },
+      retryable: true,
+    },
+  )
+}

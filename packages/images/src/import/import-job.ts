@@ -1,0 +1,154 @@
+import type { Stats } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { CoppiceError, type ImageConfig, type Progress } from '@coppice/protocol/wire'
+import type { Job } from '../bulk/job.ts'
+import { decompressed } from '../compression.ts'
+import { badArchive, errnoOf, withStoreFaults } from '../faults.ts'
+import { Intake, type StoreFolders, type Transferred } from '../store/intake.ts'
+import { type ArchiveKind, type Recognised, recogniseArchive } from './archive-kind.ts'
+import { ByteProgress } from './byte-progress.ts'
+import type { Platform } from './choose-image.ts'
+import { archiveSource, folderSource, readChunks } from './disk-source.ts'
+import { importDockerArchive } from './docker-archive.ts'
+import type { FileSource } from './file-source.ts'
+import { type Found, importOci } from './oci.ts'
+import { importRootfs, type RootfsOptions } from './rootfs.ts'
+import { streamSource } from './stream-source.ts'
+
+/** How somebody says what he brings; `auto` is recognised by its content. */
+export type ArchiveFormat = 'auto' | 'oci-archive' | 'docker-archive' | 'rootfs'
+
+export interface ImportArgs {
+  folders: StoreFolders
+  from:
+    | { kind: 'oci'; path: string }
+    | { kind: 'file'; path: string; format: ArchiveFormat }
+    /** What the job is fed. `sizeBytes`: as far as it is known, for the progress. */
+    | { kind: 'stream'; format: ArchiveFormat; sizeBytes: number | undefined }
+  /** Which image, where the source holds several. */
+  ref: string | undefined
+  platform: Platform
+  config: ImageConfig
+  maxUnpackedBytes: number
+}
+
+export interface ImportOutcome extends Found {
+  transferred: Transferred
+}
+
+/** Brings in an image from a folder, an archive or a stream. */
+export const importJob: Job<ImportArgs, ImportOutcome> = async (args, { store, input, progress }) => {
+  const intake = new Intake(args.folders, store, progress)
+  const found = await read(args, intake, input, progress)
+  return { ...found, transferred: intake.transferred }
+}
+
+async function read(
+  args: ImportArgs,
+  intake: Intake,
+  input: AsyncIterable<Buffer>,
+  progress: Progress,
+): Promise<Found> {
+  const { from } = args
+  if (from.kind === 'stream') {
+    return readArchive(counted(input, from.sizeBytes, progress), undefined, from.format, args, intake, progress)
+  }
+  const info = await withStoreFaults(from.path, () => stat(from.path))
+  if (from.kind === 'oci' || info.isDirectory()) {
+    await checkLayout(from.path, info)
+    return close(folderSource(from.path), (source) => importOci(source, args.ref, args.platform, intake, progress))
+  }
+  if (!info.isFile()) throw notAFile(from.path)
+  const chunks = readChunks(from.path, { start: 0, size: info.size })
+  return readArchive(counted(chunks, info.size, progress), from.path, from.format, args, intake, progress)
+}
+
+/** @param file the archive as a file, which can be read in any order when it is not packed */
+async function readArchive(
+  source: AsyncIterable<Buffer>,
+  file: string | undefined,
+  format: ArchiveFormat,
+  args: ImportArgs,
+  intake: Intake,
+  progress: Progress,
+): Promise<Found> {
+  const recognised = await recogniseArchive(source)
+  const { compression, chunks } = recognised
+  if (archiveKind(recognised, format) === 'rootfs') {
+    const options: RootfsOptions = { config: args.config, maxUnpackedBytes: args.maxUnpackedBytes }
+    return importRootfs(chunks, compression, options, intake, progress)
+  }
+  if (file === undefined || compression !== 'none') {
+    const unpacked = decompressed(chunks, compression)
+    const drained = await streamSource(unpacked, intake, args.maxUnpackedBytes, progress)
+    return close(drained, (files) => importImage(files, format, args, intake, progress))
+  }
+  await chunks.return()
+  return close(await archiveSource(file), (files) => importImage(files, format, args, intake, progress))
+}
+
+function archiveKind({ kind }: Recognised, format: ArchiveFormat): ArchiveKind {
+  if (format === 'auto') return kind
+  return format === 'rootfs' ? 'rootfs' : 'image'
+}
+
+/** What is both is read as OCI layout: its layers may be packed, and its manifest is the one that others know. */
+async function importImage(
+  files: FileSource,
+  format: ArchiveFormat,
+  args: ImportArgs,
+  intake: Intake,
+  progress: Progress,
+): Promise<Found> {
+  const oci = (await files.size('index.json')) !== undefined && (await files.size('oci-layout')) !== undefined
+  const docker = (await files.size('manifest.json')) !== undefined
+  if (format === 'docker-archive' ? docker : docker && !oci) {
+    return importDockerArchive(files, args.ref, intake, progress)
+  }
+  return importOci(files, args.ref, args.platform, intake, progress)
+}
+
+async function close<R>(source: FileSource, work: (source: FileSource) => Promise<R>): Promise<R> {
+  try {
+    return await work(source)
+  } finally {
+    await source.close()
+  }
+}
+
+async function* counted(
+  source: AsyncIterable<Buffer> | Iterable<Buffer>,
+  size: number | undefined,
+  progress: Progress,
+): AsyncGenerator<Buffer> {
+  const counter = new ByteProgress('Reading the archive', size, progress)
+  for await (const chunk of source) {
+    counter.add(chunk.length)
+    yield chunk
+  }
+}
+
+async function checkLayout(path: string, info: Stats): Promise<void> {
+  if (info.isDirectory() && (await exists(join(path, 'oci-layout')))) return
+  if (!info.isDirectory()) throw badArchive('not_a_layout', `${path} is no folder.`)
+  throw new CoppiceError('unsupported', 'source_kind', `${path} is a folder and no OCI layout.`, {
+    hint: `tar -C ${path} -cf rootfs.tar . && coppice image import rootfs.tar`,
+  })
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false
+    return withStoreFaults(path, () => Promise.reject(error))
+  }
+}
+
+function notAFile(path: string): CoppiceError {
+  return new CoppiceError('unsupported', 'source_kind', `${path} is neither a file nor a folder.`, {
+    hint: `coppice image import - < ${path}`,
+  })
+}

@@ -1,0 +1,196 @@
+import { existsSync } from 'node:fs'
+import {
+  CoppiceError,
+  familiarName,
+  formatImagePlace,
+  formatRegistryReference,
+  type ImageConfig,
+  type ImageInfo,
+  type ImagePlace,
+  type Progress,
+  parseImagePlace,
+  type RegistryReference,
+} from '@coppice/protocol/wire'
+import { bulkThread } from '../bulk/bulk-thread.ts'
+import { imageInfo, nameFromFile } from '../image-info.ts'
+import type { PullArgs } from '../registry/pull-job.ts'
+import { type RegistryOptions, registrySettings } from '../registry/settings.ts'
+import { addName } from '../store/add-name.ts'
+import type { Hold } from '../store/holds.ts'
+import { withName } from '../store/index-file.ts'
+import type { Transferred } from '../store/intake.ts'
+import type { Layout } from '../store/layout.ts'
+import { checkName } from '../store/references.ts'
+import { type Descriptor, IMPORTED_AT, PLACES, SOURCE } from '../store/schemas.ts'
+import { StoreDesk } from '../store/store-desk.ts'
+import { hostPlatform, type Platform, parsePlatform } from './choose-image.ts'
+import type { ArchiveFormat, ImportArgs, ImportOutcome } from './import-job.ts'
+
+const NO_CONFIG: ImageConfig = { env: {}, cwd: '/', user: '', entrypoint: [], cmd: [], labels: {} }
+
+export interface ImportOptions {
+  /** Default: the name in the archive or layout, else one made from the file's name. */
+  name?: string
+  /** What it is called when neither `name` nor what is imported says so. */
+  fallbackName?: string
+  /** Which variant of a multi-platform image: `linux/arm64`, `linux/arm/v7`. Default: this machine's. */
+  platform?: string
+  /** What the image says about its programs; for root file system archives, which do not say it themselves. */
+  config?: ImageConfig
+  /** Shown as the image's source. Default: what was imported. */
+  source?: string
+  /** For images from a registry. */
+  registry?: RegistryOptions
+}
+
+export interface ImportStreamOptions extends ImportOptions {
+  /** How the sender says what he sends. Default `auto`: recognised by its content. */
+  format?: ArchiveFormat
+  /** Which image, where the archive holds several: a name in it, or `@N` for the N-th of a docker archive. */
+  ref?: string
+  /** Bytes that will come, as far as that is known: for the progress. */
+  sizeBytes?: number
+}
+
+/** An image that was brought in, and what had to be moved for it. */
+export interface ImportedImage extends ImageInfo {
+  transferred: Transferred
+}
+
+type Brought = ImportOutcome & { place?: string }
+
+export interface ImportsOptions {
+  maxUnpackedBytes: number
+  registry: RegistryOptions
+  /** Called when an image has lost its name to another one. */
+  collect: () => Promise<unknown>
+}
+
+/** How images come into a store, from everywhere. The work itself is done in the bulk thread. */
+export class Imports {
+  readonly #layout: Layout
+  readonly #options: ImportsOptions
+
+  constructor(layout: Layout, options: ImportsOptions) {
+    this.#layout = layout
+    this.#options = options
+  }
+
+  /** See `ImageStore.import`. */
+  async import(source: string | ImagePlace, options: ImportOptions, progress: Progress): Promise<ImportedImage> {
+    const place = typeof source === 'string' ? parseImagePlace(source, { exists: existsSync }) : source
+    const text = typeof source === 'string' ? source : formatImagePlace(place)
+    return this.#bringIn(options, options.source ?? text, progress, async (hold) => {
+      switch (place.kind) {
+        case 'registry':
+          return this.#pull(place.reference, options, hold, progress)
+        case 'oci':
+          return this.#run({ kind: 'oci', path: place.path }, place.reference, options, hold, progress)
+        case 'oci-archive':
+        case 'docker-archive': {
+          const from = { kind: 'file' as const, path: place.path, format: place.kind }
+          return this.#run(from, place.reference, options, hold, progress)
+        }
+        case 'file': {
+          const from = { kind: 'file' as const, path: place.path, format: 'auto' as const }
+          const found = await this.#run(from, undefined, options, hold, progress)
+          return { ...found, name: found.name ?? nameFromFile(place.path) }
+        }
+        default:
+          throw unsupportedSource(place.kind, text)
+      }
+    })
+  }
+
+  /** See `ImageStore.importStream`. */
+  async importStream(
+    chunks: AsyncIterable<Uint8Array>,
+    options: ImportStreamOptions,
+    progress: Progress,
+  ): Promise<ImportedImage> {
+    const { format = 'auto', sizeBytes, ref } = options
+    return this.#bringIn(options, options.source ?? 'stream', progress, (hold) =>
+      this.#run({ kind: 'stream', format, sizeBytes }, ref, options, hold, progress, chunks),
+    )
+  }
+
+  async #bringIn(
+    options: ImportOptions,
+    source: string,
+    progress: Progress,
+    bring: (hold: Hold) => Promise<Brought>,
+  ): Promise<ImportedImage> {
+    if (options.name !== undefined) checkName(options.name)
+    const hold = this.#layout.holds.open()
+    try {
+      const found = await bring(hold)
+      const name = options.name ?? found.name ?? options.fallbackName ?? 'image'
+      const places = found.place === undefined ? {} : { [PLACES]: found.place }
+      const annotations = { ...places, [SOURCE]: source, [IMPORTED_AT]: String(Date.now()) }
+      const info = await this.#add({ ...found.descriptor, annotations }, name, progress)
+      return { ...info, transferred: found.transferred }
+    } finally {
+      hold.release()
+    }
+  }
+
+  async #pull(reference: RegistryReference, options: ImportOptions, hold: Hold, progress: Progress): Promise<Brought> {
+    const args: PullArgs = {
+      folders: this.#layout.folders,
+      settings: await registrySettings(reference, { ...this.#options.registry, ...options.registry }, progress.signal),
+      platform: platformOf(options),
+      strict: options.platform !== undefined,
+    }
+    const found = await bulkThread.run('pull', args, new StoreDesk(this.#layout, hold), progress)
+    return { ...found, name: familiarName(reference), place: formatRegistryReference(reference) }
+  }
+
+  #run(
+    from: ImportArgs['from'],
+    ref: string | undefined,
+    options: ImportOptions,
+    hold: Hold,
+    progress: Progress,
+    input?: AsyncIterable<Uint8Array>,
+  ): Promise<ImportOutcome> {
+    const args: ImportArgs = {
+      folders: this.#layout.folders,
+      from,
+      ref,
+      platform: platformOf(options),
+      config: options.config ?? NO_CONFIG,
+      maxUnpackedBytes: this.#options.maxUnpackedBytes,
+    }
+    return bulkThread.run('import', args, new StoreDesk(this.#layout, hold), progress, input)
+  }
+
+  async #add(descriptor: Descriptor, name: string, progress: Progress): Promise<ImageInfo> {
+    checkName(name)
+    const added = withName(descriptor, name)
+    // What cannot be read must not be listed.
+    const image = await this.#layout.load(added)
+    let replaced = false
+    await this.#layout.index.change((manifests) => {
+      const next = addName(manifests, added)
+      replaced = next.replaced
+      return next.manifests
+    })
+    if (replaced) {
+      await this.#options
+        .collect()
+        .catch((error) => progress.report(`Old images were not removed: ${CoppiceError.from(error).message}`))
+    }
+    return imageInfo(image, name)
+  }
+}
+
+function platformOf({ platform }: ImportOptions): Platform {
+  return platform === undefined ? hostPlatform() : parsePlatform(platform)
+}
+
+function unsupportedSource(kind: ImagePlace['kind'], text: string): CoppiceError {
+  return new CoppiceError('unsupported', 'source_kind', `The image store itself does not read images from "${kind}".`, {
+    facts: { kind },
+    hint: `skopeo copy ${text} oci-archive:image.tar && coppice image import image.tar`,
+  })
+}

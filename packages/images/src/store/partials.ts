@@ -1,0 +1,51 @@
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { errnoOf } from '../faults.ts'
+import { hexOf } from './digest.ts'
+
+/** Age after which a download that nobody went on with is given up: 7 days. */
+const MAX_AGE_MS = 7 * 24 * 3600 * 1000
+
+/**
+ * Blobs that have come in part, named by the digest that they shall have. Nothing counts that is here; whoever goes on with
+ * one reads it again for its hash. They outlive the process, so that a download that was killed goes on where it was cut.
+ */
+export class Partials {
+  readonly dir: string
+
+  /** @param dir as `open` made it. */
+  constructor(dir: string) {
+    this.dir = dir
+  }
+
+  static async open(dir: string): Promise<Partials> {
+    await mkdir(dir, { recursive: true, mode: 0o700 })
+    const partials = new Partials(dir)
+    const now = Date.now()
+    await partials.remove((_, changedMs) => now - changedMs > MAX_AGE_MS)
+    return partials
+  }
+
+  path(digest: string): string {
+    return join(this.dir, hexOf(digest))
+  }
+
+  /** Removes those for which `doomed` is true, and returns how many and their bytes. */
+  async remove(doomed: (digest: string, changedMs: number) => boolean): Promise<{ count: number; bytes: number }> {
+    const removed = { count: 0, bytes: 0 }
+    for (const name of await readdir(this.dir)) {
+      const path = join(this.dir, name)
+      try {
+        const info = await stat(path)
+        if (!doomed(`sha256:${name}`, info.mtimeMs)) continue
+        await rm(path, { force: true, recursive: true })
+        removed.count++
+        removed.bytes += info.size
+      } catch (error) {
+        // It became a blob in this moment.
+        if (errnoOf(error) !== 'ENOENT') throw error
+      }
+    }
+    return removed
+  }
+}

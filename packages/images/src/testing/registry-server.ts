@@ -1,0 +1,90 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+
+const execute = promisify(execFile)
+
+export interface RegistryServerOptions {
+  /** Asks for this name and password. Default: everybody may do everything. */
+  login?: { username: string; password: string }
+}
+
+/** Debian's `docker-registry` on a port of loopback, with its files in a temporary folder. */
+export class RegistryServer {
+  /** `127.0.0.1:PORT`. */
+  readonly host: string
+  readonly #process: ChildProcess
+  readonly #dir: string
+
+  private constructor(host: string, child: ChildProcess, dir: string) {
+    this.host = host
+    this.#process = child
+    this.#dir = dir
+  }
+
+  /** Why it cannot run here, or undefined. */
+  static async missing(): Promise<string | undefined> {
+    for (const program of ['docker-registry', 'htpasswd', 'skopeo']) {
+      const found = await execute('sh', ['-c', `command -v ${program}`]).catch(() => undefined)
+      if (!found) return `${program} is not installed`
+    }
+    return undefined
+  }
+
+  static async start(options: RegistryServerOptions = {}): Promise<RegistryServer> {
+    const dir = await mkdtemp(join(tmpdir(), 'coppice-registry-'))
+    const host = `127.0.0.1:${await freePort()}`
+    const config: Record<string, unknown> = {
+      version: '0.1',
+      log: { level: 'error', accesslog: { disabled: true } },
+      storage: { filesystem: { rootdirectory: join(dir, 'data') }, delete: { enabled: true } },
+      http: { addr: host, secret: 'of this test' },
+    }
+    if (options.login) {
+      const { username, password } = options.login
+      const { stdout } = await execute('htpasswd', ['-Bbn', username, password])
+      await writeFile(join(dir, 'htpasswd'), stdout)
+      config.auth = { htpasswd: { realm: 'test', path: join(dir, 'htpasswd') } }
+    }
+    // JSON is YAML.
+    await writeFile(join(dir, 'config.yml'), JSON.stringify(config))
+    const child = spawn('docker-registry', ['serve', join(dir, 'config.yml')], { stdio: 'ignore' })
+    const server = new RegistryServer(host, child, dir)
+    await server.#answers()
+    return server
+  }
+
+  async stop(): Promise<void> {
+    if (this.#process.exitCode === null) {
+      const exited = once(this.#process, 'exit')
+      this.#process.kill('SIGKILL')
+      await exited
+    }
+    await rm(this.#dir, { recursive: true, force: true })
+  }
+
+  async #answers(): Promise<void> {
+    for (let attempt = 0; attempt < 200; attempt++) {
+      if (this.#process.exitCode !== null) throw new Error(`docker-registry ended with ${this.#process.exitCode}`)
+      const up = await fetch(`http://${this.host}/v2/`).catch(() => undefined)
+      await up?.arrayBuffer()
+      if (up) return
+      await delay(50)
+    }
+    throw new Error('docker-registry does not answer')
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  return typeof address === 'object' && address ? address.port : 0
+}

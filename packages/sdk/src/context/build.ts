@@ -1,0 +1,133 @@
+import { realpath } from 'node:fs/promises'
+import type { ImageInfo } from '@coppice/protocol/wire'
+import { CoppiceError } from '@coppice/protocol/wire'
+import { counted } from '../byte-count.ts'
+import { throwIfAborted } from '../cancellation.ts'
+import type { GatewayConnection } from '../connection.ts'
+import { exchange } from '../exchange.ts'
+import { type BroughtImage, type BuildWork, broughtImage } from '../image-events.ts'
+import { localError } from '../local-upload.ts'
+import { query } from '../paths.ts'
+import { dockerfileIn, packContext } from './context.ts'
+
+/** How an image is built. */
+export interface BuildOptions extends BuildWork {
+  /** What it is called from now on. Default: `build/` and a hash of the context and these options. */
+  name?: string | undefined
+  /** Path of the Dockerfile, relative to the folder. Default `Dockerfile`. */
+  dockerfile?: string | undefined
+  /** The stage to build. Default: the last. */
+  target?: string | undefined
+  buildArgs?: Record<string, string> | undefined
+  /** Builds all of it anew: neither an image that is there nor a step that the builder remembers counts. */
+  noCache?: boolean | undefined
+}
+
+/** An image that was built, or was there. */
+export interface BuiltImage extends BroughtImage {
+  /** The image of this content was there: nothing was sent or built. */
+  cached: boolean
+}
+
+/** Digits of the hash in a name: 96 bits. */
+const NAME_DIGITS = 24
+
+/** See `Images.build`. */
+export async function buildFolder(
+  connection: GatewayConnection,
+  images: { list(): Promise<ImageInfo[]> },
+  folder: string,
+  options: BuildOptions,
+): Promise<BuiltImage> {
+  const context = await openContext(folder, options)
+  if (options.name !== undefined) return send(connection, context, options.name, undefined, options)
+  const content = await fingerprint(context, options)
+  const name = `build/${content.hash.slice(0, NAME_DIGITS)}`
+  const there = options.noCache ? undefined : (await images.list()).find((image) => image.name === name)
+  if (!there) return send(connection, context, name, content, options)
+  options.onProgress?.({ message: `${name}: built before, cached by content` })
+  return { ...there, facts: {}, cached: true }
+}
+
+interface Context {
+  folder: string
+  dockerfile: string
+}
+
+interface Content {
+  hash: string
+  /** Of the context as a tar. */
+  bytes: number
+}
+
+async function openContext(folder: string, options: BuildOptions): Promise<Context> {
+  // A link to a folder counts as it.
+  const real = await realpath(folder).catch((error: NodeJS.ErrnoException) => {
+    throw localError(error, folder)
+  })
+  return { folder: real, dockerfile: dockerfileIn(real, options.dockerfile) }
+}
+
+async function send(
+  connection: GatewayConnection,
+  { folder, dockerfile }: Context,
+  name: string,
+  expected: Content | undefined,
+  options: BuildOptions,
+): Promise<BuiltImage> {
+  const { target, noCache, buildArgs = {}, signal } = options
+  const args = Object.entries(buildArgs).map(([key, value]) => `&buildArg=${encodeURIComponent(`${key}=${value}`)}`)
+  const path = `/v1/images/build${query({ name, dockerfile, target, noCache })}${args.join('')}`
+  const source = expected
+    ? unchanged(folder, dockerfile, expected, options)
+    : localFaults(folder, packContext(folder, { dockerfile }))
+  const body = counted(source, 'Sending the context', expected?.bytes, options.onProgress)
+  const image = await exchange(connection, { method: 'POST', path, signal }, body, (response) =>
+    broughtImage(response, options),
+  )
+  return { ...image, cached: false }
+}
+
+/** The hash of everything that decides what is built, times apart. */
+async function fingerprint({ folder, dockerfile }: Context, options: BuildOptions): Promise<Content> {
+  const hash = contentHash(dockerfile, options)
+  let bytes = 0
+  const context = localFaults(folder, packContext(folder, { dockerfile, fingerprint: hash }))
+  for await (const chunk of counted(context, 'Reading the context', undefined, options.onProgress)) {
+    throwIfAborted(options.signal)
+    bytes += chunk.length
+  }
+  return { hash: hash.digest('hex'), bytes }
+}
+
+/** The context as it was when it was hashed. @throws `conflict/context_changed`: what was built would not be what its name says. */
+async function* unchanged(
+  folder: string,
+  dockerfile: string,
+  expected: Content,
+  options: BuildOptions,
+): AsyncGenerator<Buffer> {
+  const hash = contentHash(dockerfile, options)
+  yield* localFaults(folder, packContext(folder, { dockerfile, fingerprint: hash }))
+  if (hash.digest('hex') === expected.hash) return
+  throw new CoppiceError('conflict', 'context_changed', `Something in ${folder} was changed while it was sent.`, {
+    facts: { folder },
+    hint: 'Build again, or give the image a name.',
+    retryable: true,
+  })
+}
+
+function contentHash(dockerfile: string, { target, buildArgs = {} }: BuildOptions) {
+  const args = Object.entries(buildArgs).sort(([a], [b]) => (a < b ? -1 : 1))
+  // Not imported: loading it costs a tenth of a start of the CLI, which hardly ever builds.
+  const hash = process.getBuiltinModule('node:crypto').createHash('sha256')
+  return hash.update(`${JSON.stringify(['build', 1, dockerfile, target ?? '', args])}\n`)
+}
+
+async function* localFaults(folder: string, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  try {
+    yield* source
+  } catch (error) {
+    throw error instanceof CoppiceError ? error : localError(error as NodeJS.ErrnoException, folder)
+  }
+}

@@ -1,0 +1,87 @@
+import { CoppiceError, parseRegistryReference } from '@coppice/protocol/wire'
+import type { Image, ImageSource } from '../image.ts'
+import type { BuildWork } from '../image-events.ts'
+import type { Images } from '../images.ts'
+import { recogniseFrom } from './recognise.ts'
+
+/** What `image` or `from` was taken for. `image`: one of the store; `pull`: it was not there and was brought in. */
+export interface Taken {
+  as: 'build' | 'archive' | 'image' | 'pull'
+  /** The folder, file or reference as it was given. */
+  source: string
+}
+
+/** Who is told what happens until there is an image. */
+export interface MakeOptions extends BuildWork {
+  /** Told once what the image was taken for: a build and an archive before they are sent, a reference when it was found. */
+  onTaken?: ((taken: Taken) => void) | undefined
+}
+
+/**
+ * Brings about the image that is meant, and hands its reference to `use`. A reference that the gateway does not know is pulled
+ * once and tried again; `base` is not, it is made by `bootstrap`.
+ *
+ * @param image undefined: the gateway's own default
+ * @param use does what needs the image. Called again after a pull when it threw `not_found/image_not_found`
+ */
+export async function withImage<T>(
+  images: Images,
+  image: Image | string | undefined,
+  use: (ref: string | undefined) => Promise<T>,
+  options: MakeOptions,
+): Promise<T> {
+  if (image === undefined) return use(undefined)
+  const source: ImageSource = typeof image === 'string' ? recogniseFrom(image) : image.source
+  const { onTaken, onProgress, onLog, signal } = options
+  switch (source.kind) {
+    case 'dockerfile': {
+      onTaken?.({ as: 'build', source: source.folder })
+      const built = await images.build(source.folder, { ...source.options, onProgress, onLog, signal })
+      return use(built.name)
+    }
+    case 'archive': {
+      onTaken?.({ as: 'archive', source: source.place.path })
+      const brought = await images.importPath(source.place, { ...source.options, onProgress, signal })
+      return use(brought.name)
+    }
+    case 'engine': {
+      const { name } = await images.pull(source.source, { onProgress, signal })
+      onTaken?.({ as: 'pull', source: source.source })
+      return use(name)
+    }
+    case 'reference':
+      return withReference(images, source.ref, use, options)
+  }
+}
+
+async function withReference<T>(
+  images: Images,
+  ref: string,
+  use: (ref: string) => Promise<T>,
+  options: MakeOptions,
+): Promise<T> {
+  const { onTaken, onProgress, signal } = options
+  try {
+    const made = await use(ref)
+    onTaken?.({ as: 'image', source: ref })
+    return made
+  } catch (error) {
+    const { code, reason } = CoppiceError.from(error)
+    if (code !== 'not_found' || reason !== 'image_not_found' || !mayBePulled(ref)) throw error
+  }
+  onProgress?.({ message: `There is no image ${ref} in the store: pulling it` })
+  const { name } = await images.pull(ref, { onProgress, signal })
+  onTaken?.({ as: 'pull', source: ref })
+  return use(name)
+}
+
+/** False for what only the store can have: `base`, digests, names of builds, and what no registry would understand. */
+function mayBePulled(ref: string): boolean {
+  if (/^(base(:latest)?|sha256:.*|[0-9a-f]{12,64}|build\/[0-9a-f]{24})$/.test(ref)) return false
+  try {
+    parseRegistryReference(ref.replace(/^docker:\/\//, ''))
+    return true
+  } catch {
+    return false
+  }
+}
