@@ -21,7 +21,8 @@ async function* bytes(size: number, chunkBytes = 65_536): AsyncGenerator<Buffer>
   for (let left = size; left > 0; left -= chunkBytes) yield chunk.subarray(0, Math.min(left, chunkBytes))
 }
 
-const collect = async (chunks: AsyncIterable<Uint8Array>) => Buffer.concat(await Array.fromAsync(chunks))
+const collect = async (chunks: AsyncIterable<Uint8Array>) =>
+  Buffer.concat(await Array.fromAsync(chunks, (chunk) => Buffer.from(chunk)))
 
 /** What GNU tar makes of an archive. */
 async function listed(chunks: AsyncIterable<Uint8Array>): Promise<string> {
