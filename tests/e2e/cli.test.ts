@@ -283,11 +283,6 @@ describe('what later releases bring', () => {
     [['checkpoint', 'box', '--name', 'x'], 'checkpoint'],
     [['restore', 'box', 'x'], 'restore'],
     [['create', '--ttl', '1h'], 'ttl'],
-    [['create', '--from', './folder'], 'build'],
-    [['image', 'pull', 'debian'], 'pull'],
-    [['image', 'push', 'a', 'b'], 'push'],
-    [['image', 'build', '.'], 'build'],
-    [['image', 'import', 'docker-daemon:x'], 'image_transport'],
   ])('is refused politely: %j', async (argv, reason) => {
     const result = await coppice.run(argv)
     expect(result).toMatchObject({ code: 125, stdout: '', stderr: expect.stringContaining(`(unsupported/${reason})`) })

@@ -32,4 +32,9 @@ describe('the exit status', () => {
   ] as const)('is %i for the error %s/%s', (status, code, reason) => {
     expect(exitCodeOfError(new CoppiceError(code, reason, 'x'))).toBe(status)
   })
+
+  it('is 128+n when this program was ended by a signal', () => {
+    const facts = { signal: 'SIGTERM' }
+    expect(exitCodeOfError(new CoppiceError('cancelled', 'interrupted', 'x', { facts }))).toBe(143)
+  })
 })

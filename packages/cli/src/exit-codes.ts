@@ -27,7 +27,8 @@ export function exitCodeOfSignal(signal: string): number {
 export function exitCodeOfError(error: CoppiceError): number {
   if (error.reason === 'program_not_found') return EXIT_NOT_FOUND
   if (error.reason === 'not_executable') return EXIT_NOT_EXECUTABLE
-  if (error.reason === 'interrupted' && typeof error.facts.signal === 'string') return exitCodeOfSignal(error.facts.signal)
+  if (error.reason === 'interrupted' && typeof error.facts.signal === 'string')
+    return exitCodeOfSignal(error.facts.signal)
   return EXIT_COPPICE_FAILED
 }
 

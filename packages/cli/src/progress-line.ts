@@ -1,5 +1,5 @@
 import type { WriteStream } from 'node:tty'
-import type { ProgressEvent } from '@coppice/sdk'
+import type { ProgressEvent, Taken } from '@coppice/sdk'
 import { bytes, oneLine } from './table.ts'
 import { TransferRate, timeLeft } from './transfer-rate.ts'
 
@@ -11,17 +11,8 @@ const LINE_CHARACTERS = 2000
 
 type Stream = Pick<WriteStream, 'write' | 'columns' | 'isTTY'>
 
-/** Where progress is shown. */
-export interface ProgressDisplay {
-  show(event: ProgressEvent): void
-  /** A line of a builder's log, or of words. */
-  log(line: string): void
-  /** Ends the line, so that what comes next starts on its own. */
-  end(): void
-}
-
 /** Progress for people: one line that changes on a terminal, one line per step and per 100 MiB elsewhere. */
-export class ProgressLine implements ProgressDisplay {
+export class ProgressLine {
   readonly #stream: Stream
   readonly #now: () => number
   #shown = ''
@@ -41,11 +32,17 @@ export class ProgressLine implements ProgressDisplay {
     this.#shown = event.message
   }
 
+  /** A line of a builder's log. */
   log(line: string): void {
     this.end()
     this.#stream.write(`${plainLine(line)}\n`)
   }
 
+  taken(_taken: Taken, words: string): void {
+    this.log(words)
+  }
+
+  /** Ends the line, so that what comes next starts on its own. */
   end(): void {
     if (this.#open) this.#stream.write('\r\u001b[K')
     this.#open = false
@@ -80,7 +77,7 @@ export class ProgressLine implements ProgressDisplay {
 }
 
 /** Progress for programs: one JSON value a line. */
-export class ProgressJson implements ProgressDisplay {
+export class ProgressJson {
   readonly #stream: Pick<Stream, 'write'>
 
   constructor(stream: Pick<Stream, 'write'>) {
@@ -93,6 +90,10 @@ export class ProgressJson implements ProgressDisplay {
 
   log(line: string): void {
     this.#stream.write(`${JSON.stringify({ event: 'log', line })}\n`)
+  }
+
+  taken(taken: Taken, _words: string): void {
+    this.#stream.write(`${JSON.stringify({ event: 'taken', ...taken })}\n`)
   }
 
   end(): void {}

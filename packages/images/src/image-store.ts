@@ -158,8 +158,9 @@ export class ImageStore {
   }
 
   /** An image as an OCI archive to be sent on, without a file in between. The image is held until the chunks end. */
-  async openExport(reference: string, progress: Progress): Promise<ArchiveStream> {
-    return this.#exports.ociArchive(await this.resolve(reference), progress)
+  async openExport(reference: string, progress: Progress, name?: string): Promise<ArchiveStream> {
+    const image = await this.resolve(reference)
+    return this.#exports.ociArchive({ ...image, name: name ?? image.name }, progress)
   }
 
   /** The same as `docker load` reads it, with all layers or only those that the receiver lacks. */

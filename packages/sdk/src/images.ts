@@ -72,7 +72,8 @@ export class Images {
    * is missing is moved. What a pull that was cut off has brought counts for the next one.
    */
   async pull(source: string, options: PullOptions = {}): Promise<BroughtImage> {
-    const { name, platform } = options
+    const { platform } = options
+    const name = options.name ?? /^docker:\/\/(.+)$/.exec(source)?.[1]
     return broughtImage(await this.#start('pull', { source, name, platform }, options, true), options)
   }
 
@@ -123,7 +124,18 @@ export class Images {
     const { format, name, signal, onProgress } = options
     const path = `/v1/images/export${query({ ref, format, name })}`
     const response = await this.#connection.send({ method: 'GET', path, answerMs: 0, signal })
-    return bodyStream(response, onProgress && { message: `Exporting ${ref}`, onProgress })
+    return bodyStream(response, onProgress && { message: `Exporting ${ref}`, onProgress }, signal)
+  }
+
+  /**
+   * Writes an image to a local file or, with `oci`, into the folder of an OCI layout: whole or not at all. Other images of a layout
+   * that is there stay.
+   *
+   * @throws `conflict/target_exists` for a folder that holds something else
+   */
+  async exportPath(ref: string, place: ArchivePlace, options: Omit<ExportOptions, 'format'> = {}): Promise<void> {
+    const { writeImage } = await import('./export/write-image.ts')
+    return writeImage(this, ref, place, options)
   }
 
   /** Makes the image `base`, which takes a minute; at once when it is there, unless `force`. */

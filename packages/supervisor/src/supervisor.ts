@@ -47,12 +47,18 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
   const fifos = new FifoStore(join(stateDir, 'fifos'), tools.busybox)
   const scopes = probeScopes(paths.cgroupDir, fifos, tools)
   const egress = new Egress({ boundMs: config.boundMs, log })
-  const listening = config.network ? egress.listen(config.network) : undefined
-  const variables = egress.variables.bind(egress)
-  const execs = new ExecTable({ config, stateDir, tools, fifos, scopes, variables })
+  const listening = Promise.withResolvers<void>()
+  const execs = new ExecTable({
+    config,
+    stateDir,
+    tools,
+    fifos,
+    scopes,
+    // What an exec's programs find must not depend on how fast they are.
+    ready: listening.promise,
+    variables: (id, layers) => egress.variables(id, layers),
+  })
   await execs.recover()
-  // Before anything can be run: what an exec's programs find must not depend on how fast they are.
-  await listening
   const uploads = new UploadTable(join(stateDir, 'uploads'))
   const bootId = randomUUID()
   const startedAt = Date.now()
@@ -85,6 +91,8 @@ export async function startSupervisor(options: SupervisorOptions): Promise<Super
     supervisorVersion: SUPERVISOR_VERSION,
   }
   const sessions = new Sessions({ socketPath: paths.socket, hello, router, log })
+  // Once the hello is under way: the gateway takes it meanwhile.
+  setImmediate(() => listening.resolve(config.network ? egress.listen(config.network) : undefined))
   void execs.warmUp()
   return {
     close: async (graceMs) => {

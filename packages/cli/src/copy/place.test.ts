@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { parsePlace } from '../image-place.ts'
 import { inside, parsePlaceOfCopy } from './place.ts'
 
 describe('a side of cp', () => {
@@ -28,14 +27,5 @@ describe('a side of cp', () => {
     ['/', 'x', '/x'],
   ])('into %s, %s goes to %s', (target, source, path) => {
     expect(inside(target, source)).toBe(path)
-  })
-})
-
-describe('where an image comes from', () => {
-  it('is a file unless a transport says otherwise', () => {
-    expect(parsePlace('a.tar')).toEqual({ path: 'a.tar', format: 'auto' })
-    expect(parsePlace('oci-archive:/x:y.tar')).toEqual({ path: '/x:y.tar', format: 'oci-archive' })
-    expect(parsePlace('odd:name.tar')).toEqual({ path: 'odd:name.tar', format: 'auto' })
-    expect(() => parsePlace('docker-daemon:debian')).toThrow(expect.objectContaining({ code: 'unsupported' }))
   })
 })

@@ -78,7 +78,7 @@ export class Images {
     options: { format?: 'oci-archive' | 'docker-archive'; name?: string },
     progress: Progress,
   ): Promise<ArchiveStream> {
-    if (options.format !== 'docker-archive') return this.#store.openExport(reference, progress)
+    if (options.format !== 'docker-archive') return this.#store.openExport(reference, progress, options.name)
     return this.#store.openDockerArchive(reference, options.name === undefined ? {} : { name: options.name }, progress)
   }
 

@@ -35,7 +35,7 @@ export function recogniseFrom(text: string): FromText {
   } else if (found) {
     return { kind: 'archive', place: { kind: 'file', path: text } }
   }
-  if (!/^[a-z-]+:/.test(text) && !isPath(text)) return { kind: 'reference', ref: text }
+  if (!/^(-$|[a-z-]+:)/.test(text) && !isPath(text)) return { kind: 'reference', ref: text }
   return ofPlace(text, parseImagePlace(text, { exists: (path) => look(path) !== undefined }))
 }
 

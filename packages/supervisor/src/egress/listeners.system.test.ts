@@ -85,6 +85,20 @@ test('TCP: queries one after the other and all at once, in order; hostile length
   }
 })
 
+test('a UDP query with a forged sender that nobody can be harms nobody', async () => {
+  const { end, dnsPort, resolver } = await withResolver()
+  end.serve(() => {})
+  const query = dnsQuery('a.test', 1)
+  const forged = `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+q = bytes.fromhex('${query.toString('hex')}')
+s.sendto(bytes([0, 0]) + (${dnsPort}).to_bytes(2, 'big') + (8 + len(q)).to_bytes(2, 'big') + bytes(2) + q, ('127.0.0.1', 0))`
+  const { stderr } = await sandbox.exec({ argv: ['python3', '-c', forged], env: { PATH: process.env.PATH ?? '' } })
+  expect(stderr).toBe('')
+  await eventually(() => end.asks.length > 0)
+  expect((await resolver.resolve4('b.test')).length).toBe(1)
+  expect(sandbox.hellos.length).toBe(1)
+})
+
 test('what the gateway says to listen on is listened on from then on, and the proxy stays where it is', async () => {
   sandbox = await TestSandbox.start({ config: { network: NONE } })
   const end = await EgressEnd.attach(sandbox)

@@ -42,6 +42,8 @@ export interface ExecTableOptions {
   readonly tools: Tools
   readonly fifos: FifoStore
   readonly scopes: Promise<KillScopes>
+  /** No exec starts before. */
+  readonly ready: Promise<void>
   /** Variables of the sandbox's way out, for the exec of this id; not those that one of `layers` sets. */
   readonly variables: (id: string, layers: readonly (Record<string, string> | undefined)[]) => Record<string, string>
 }
@@ -158,7 +160,8 @@ export class ExecTable {
   }
 
   async #start(spec: ResolvedExecSpec, names: Pick<ExecFacts, 'id' | 'key' | 'specSha'>): Promise<Exec> {
-    const { config, tools } = this.#options
+    const { config, tools, ready } = this.#options
+    await ready
     const variables: PlanContext['variables'] = (layers) => this.#options.variables(names.id, layers)
     const plan = planExec(spec, { defaults: config.defaults, variables, busybox: tools.busybox })
     const launched = await this.#launch(spec, plan)

@@ -11,7 +11,10 @@ let sandbox: TestSandbox
 beforeEach(async () => {
   sandbox = await TestSandbox.start({ config: { network: { proxyPort: 0, dnsPort: null, intercepts: [] } } })
 })
-afterEach(() => sandbox.close())
+afterEach(async () => {
+  await sandbox.endExecs()
+  await sandbox.close()
+})
 
 /** Runs a server inside, and gives its port once it listens. */
 async function serving(script: string, host = '127.0.0.1'): Promise<number> {

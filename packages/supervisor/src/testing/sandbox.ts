@@ -196,6 +196,13 @@ export class TestSandbox {
     return new FrameDecoder().push(bytes)
   }
 
+  /** Ends every exec that runs, which `close` alone does not: the supervisor has no time to. */
+  async endExecs(): Promise<void> {
+    const { execs } = await this.json<{ execs: ExecInfo[] }>('GET', '/execs')
+    const running = execs.filter(({ state }) => state === 'running')
+    await Promise.allSettled(running.map(({ id }) => this.json('POST', `/execs/${id}/signal`, { signal: 'KILL' })))
+  }
+
   async close(): Promise<void> {
     this.process?.kill('SIGKILL')
     this.cut()

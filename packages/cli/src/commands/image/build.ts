@@ -32,7 +32,10 @@ export function register(image: Command, cli: Cli): void {
     .option('--build-arg <name=value>', 'a variable of the build (repeatable)', parseBuildArg)
     .option('--no-cache', 'build all of it anew')
     .option('--json', 'print the image as one JSON value; progress and log are lines of JSON')
-    .addHelpText('after', '\nExamples:\n  coppice image build . -t app\n  coppice create --from $(coppice image build ./app)')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  coppice image build . -t app\n  coppice create --from $(coppice image build ./app)',
+    )
     .action((folder: string, flags: Flags) => cli.finish(flags, () => build(cli, folder, flags)))
 }
 

@@ -1,11 +1,9 @@
 import { pipeline } from 'node:stream/promises'
-import { CoppiceError, type ExportOptions } from '@coppice/sdk'
+import { CoppiceError, type Images } from '@coppice/sdk'
 import type { Command } from 'commander'
 import type { Cli } from '../../cli.ts'
-import { writeArchive } from '../../export/archive-file.ts'
-import { writeLayout } from '../../export/layout-folder.ts'
 import { parseTarget } from '../../image-place.ts'
-import { imageWork } from '../../image-work.ts'
+import { imageWork, type WorkOptions } from '../../image-work.ts'
 import { usageError } from '../../parse.ts'
 
 export function register(image: Command, cli: Cli): void {
@@ -28,40 +26,29 @@ Examples:
     .action((ref: string, target: string) => cli.finish({}, () => exportImage(cli, ref, target)))
 }
 
-async function exportImage(cli: Cli, ref: string, text: string): Promise<void> {
-  const { format, name, write } = exporter(ref, text)
-  await imageWork(cli, async ({ images }, { onProgress, signal }) => {
-    const archive = await images.export(ref, { format, name, onProgress, signal })
-    await write(archive, signal)
-  })
+async function exportImage(cli: Cli, ref: string, target: string): Promise<void> {
+  const write = writer(ref, target)
+  await imageWork(cli, ({ images }, { onProgress, signal }) => write(images, { onProgress, signal }))
 }
 
-interface Exporter extends Pick<ExportOptions, 'format' | 'name'> {
-  write(archive: AsyncIterable<Buffer>, signal: AbortSignal): Promise<void>
-}
-
-function exporter(ref: string, text: string): Exporter {
-  const place = parseTarget(text)
+/** How a place is written. @throws for a place that is none, before a gateway is asked for anything */
+function writer(
+  ref: string,
+  target: string,
+): (images: Images, options: Pick<WorkOptions, 'onProgress' | 'signal'>) => Promise<void> {
+  const place = parseTarget(target)
   switch (place.kind) {
     case 'stdio':
       if (process.stdout.isTTY) throw usageError('An archive is not written to a terminal.', 'Name a file.')
-      return { write: (archive, signal) => pipeline(archive, process.stdout, { end: false, signal }) }
+      return async (images, options) => pipeline(await images.export(ref, options), process.stdout, { end: false })
     case 'file':
     case 'oci-archive':
-    case 'docker-archive': {
-      const [format, name] =
-        place.kind === 'file' ? (['oci-archive', undefined] as const) : ([place.kind, place.reference] as const)
-      return { format, name, write: (archive, signal) => writeArchive(archive, place.path, signal) }
-    }
+    case 'docker-archive':
     case 'oci':
-      return {
-        format: 'oci-archive',
-        name: place.reference,
-        write: (archive, signal) => writeLayout(archive, place.path, signal),
-      }
+      return (images, options) => images.exportPath(ref, place, options)
     default:
-      throw new CoppiceError('invalid_argument', 'invalid_image_target', `Images are not exported to ${text}.`, {
-        hint: `coppice image push ${ref} ${text}`,
+      throw new CoppiceError('invalid_argument', 'invalid_image_target', `Images are not exported to ${target}.`, {
+        hint: `coppice image push ${ref} ${target}`,
       })
   }
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import type { Cli } from '../../cli.ts'
 import { parseSource } from '../../image-place.ts'
 import { imageWork, type WorkOptions } from '../../image-work.ts'
+import { usageError } from '../../parse.ts'
 
 interface Flags {
   name?: string
@@ -51,6 +52,7 @@ function bringer(source: string): (images: Images, options: WorkOptions & Import
     case 'podman':
       return (images, options) => images.pull(source, options)
     case 'stdio':
+      if (process.stdin.isTTY) throw usageError('An archive is not read from a terminal.', 'Name a file.')
       return async (images, options) => {
         try {
           return await images.import(process.stdin, options)

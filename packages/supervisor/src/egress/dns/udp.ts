@@ -8,10 +8,13 @@ export function serveUdp(resolver: Resolver, port: number): Promise<Opened> {
   const lookup: SocketOptions['lookup'] = (host, _options, found) => found(null, host, 4)
   const socket = createSocket({ type: 'udp4', lookup })
   socket.on('message', (message, { address, port }) => {
-    void resolver.answer(message).then((answer) => {
-      // Who asked may be gone, and so may the socket.
-      if (answer && !closed) socket.send(answer, port, address, () => {})
-    })
+    void resolver
+      .answer(message)
+      .then((answer) => {
+        if (answer && !closed) socket.send(answer, port, address, () => {})
+      })
+      // A forged sender has a port that nobody can have: `send` throws.
+      .catch(() => {})
   })
   let closed = false
   return new Promise((resolve, reject) => {

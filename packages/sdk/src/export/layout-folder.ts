@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { lstat, mkdir, readdir, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { CoppiceError, unpackTar } from '@coppice/sdk'
-import { unwritable } from './unwritable.ts'
+import { CoppiceError } from '@coppice/protocol/wire'
+import { unpack } from '../tar/unpack.ts'
 
 /** The annotation by which an image in a layout is named. */
 const REF_NAME = 'org.opencontainers.image.ref.name'
@@ -21,26 +21,18 @@ interface Index {
  *
  * @throws `conflict/target_exists` for a folder that holds something else
  */
-export async function writeLayout(
-  archive: AsyncIterable<Buffer>,
-  path: string,
-  signal: AbortSignal | undefined,
-): Promise<void> {
+export async function writeLayout(archive: AsyncIterable<Buffer>, path: string): Promise<void> {
+  const there = await stat(path).catch(() => undefined)
+  const target = there ? await realpath(path) : resolve(path)
+  const merge = there !== undefined && (await isTaken(target, path))
+  const draft = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(4).toString('hex')}.new`)
   try {
-    const there = await stat(path).catch(() => undefined)
-    const target = there ? await realpath(path) : resolve(path)
-    const merge = there !== undefined && (await isTaken(target, path))
-    const draft = join(dirname(target), `.${basename(target).slice(0, 200)}.${randomBytes(4).toString('hex')}.new`)
-    try {
-      await mkdir(draft)
-      await unpackTar(untilAborted(archive, signal), draft)
-      if (merge) await mergeInto(draft, target)
-      else await rename(draft, target)
-    } finally {
-      await rm(draft, { recursive: true, force: true })
-    }
-  } catch (error) {
-    throw unwritable(error, path)
+    await mkdir(draft)
+    await unpack(archive, draft)
+    if (merge) await mergeInto(draft, target)
+    else await rename(draft, target)
+  } finally {
+    await rm(draft, { recursive: true, force: true })
   }
 }
 
@@ -48,10 +40,15 @@ export async function writeLayout(
 async function isTaken(folder: string, shown: string): Promise<boolean> {
   if ((await readdir(folder)).length === 0) return false
   if (await exists(join(folder, 'oci-layout'))) return true
-  throw new CoppiceError('conflict', 'target_exists', `${shown} is there and holds something else than an OCI layout.`, {
-    facts: { path: shown },
-    hint: 'Name a folder that is empty or not there yet.',
-  })
+  throw new CoppiceError(
+    'conflict',
+    'target_exists',
+    `${shown} is there and holds something else than an OCI layout.`,
+    {
+      facts: { path: shown },
+      hint: 'Name a folder that is empty or not there yet.',
+    },
+  )
 }
 
 /** Blobs first, under the digests that nobody refers to yet; the index, which makes them an image, at once and last. */
@@ -83,14 +80,4 @@ function nameOf(entry: Entry): string | undefined {
 
 async function exists(path: string): Promise<boolean> {
   return (await lstat(path).catch(() => undefined)) !== undefined
-}
-
-async function* untilAborted(
-  source: AsyncIterable<Buffer>,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Buffer> {
-  for await (const chunk of source) {
-    signal?.throwIfAborted()
-    yield chunk
-  }
 }

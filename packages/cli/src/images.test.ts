@@ -1,0 +1,217 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { CoppiceError } from '@coppice/sdk'
+import { FakeImages } from '@coppice/sdk/testing'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { Cli } from './cli.ts'
+import { parseSource, parseTarget } from './image-place.ts'
+import { runProgram } from './program.ts'
+
+let gateway: FakeImages
+let scratch: string
+let out: string
+let err: string
+beforeEach(async () => {
+  gateway = await new FakeImages().start()
+  scratch = mkdtempSync(join(tmpdir(), 'coppice-cli-images-'))
+  vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
+    out += text
+    return true
+  })
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    err += text
+    return true
+  })
+  vi.stubEnv('COPPICE_URL', gateway.url)
+  vi.stubEnv('COPPICE_TOKEN', gateway.token)
+})
+afterEach(() => {
+  vi.restoreAllMocks()
+  vi.unstubAllEnvs()
+  gateway.stop()
+  rmSync(scratch, { recursive: true })
+})
+
+async function run(...argv: string[]) {
+  out = ''
+  err = ''
+  const cli = new Cli('/nowhere')
+  await runProgram(argv, cli)
+  return { code: cli.exitCode, out, err }
+}
+
+function appFolder(): string {
+  const folder = join(scratch, 'app')
+  mkdirSync(folder)
+  writeFileSync(join(folder, 'Dockerfile'), 'FROM x')
+  return folder
+}
+
+describe('image pull and import', () => {
+  it('print the digest', async () => {
+    expect(await run('image', 'pull', 'alpine:3', '--name', 'a', '--platform', 'linux/arm64')).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(/^sha256:0{64}\n$/),
+    })
+    expect(JSON.parse(gateway.of('pull')[0]?.body.toString() ?? '')).toEqual({
+      source: 'alpine:3',
+      name: 'a',
+      platform: 'linux/arm64',
+    })
+  })
+
+  it('take an image of an engine by a pull', async () => {
+    expect(await run('image', 'import', 'podman:app:1', '--name', 'app')).toMatchObject({ code: 0 })
+    expect(JSON.parse(gateway.of('pull')[0]?.body.toString() ?? '')).toEqual({ source: 'podman:app:1', name: 'app' })
+  })
+
+  it('send a file by its transport, and the image in it that is meant', async () => {
+    const file = join(scratch, 'all.tar')
+    writeFileSync(file, 'x')
+    expect(await run('image', 'import', `docker-archive:${file}:app:1`)).toMatchObject({ code: 0 })
+    expect(Object.fromEntries(gateway.of('import')[0]?.query ?? [])).toEqual({
+      format: 'docker-archive',
+      ref: 'app:1',
+      fallbackName: 'all',
+    })
+  })
+
+  it('say what a name that is no file may be', async () => {
+    const { code, err } = await run('image', 'import', 'alpine')
+    expect(code).toBe(125)
+    expect(err).toContain('coppice image pull alpine')
+    expect(gateway.calls).toEqual([])
+  })
+
+  it('tell programs progress as lines of JSON', async () => {
+    gateway.faults.set('pull', { events: [{ event: 'progress', message: 'Downloading', done: 1, total: 2 }] })
+    const { out, err } = await run('image', 'pull', 'alpine', '--json')
+    expect(JSON.parse(out)).toMatchObject({ name: 'alpine', facts: { bytes: 7 } })
+    expect(JSON.parse(err)).toEqual({ event: 'progress', message: 'Downloading', done: 1, total: 2 })
+  })
+})
+
+describe('image export', () => {
+  it('writes what came under the name that was given', async () => {
+    gateway.archive = Buffer.from('archive')
+    const file = join(scratch, 'app.tar')
+    expect(await run('image', 'export', 'base', `docker-archive:${file}:x:1`)).toMatchObject({ code: 0, out: '' })
+    expect(readFileSync(file, 'utf8')).toBe('archive')
+    expect(Object.fromEntries(gateway.of('export')[0]?.query ?? [])).toEqual({
+      ref: 'base',
+      format: 'docker-archive',
+      name: 'x:1',
+    })
+  })
+
+  it('leaves nothing of what was cut off', async () => {
+    gateway.archive = Buffer.alloc(4096)
+    gateway.faults.set('export', { cut: true })
+    expect(await run('image', 'export', 'base', join(scratch, 'x'))).toMatchObject({ code: 125 })
+    expect(readdirSync(scratch)).toEqual([])
+  })
+
+  it('and push name each other for the places that they do not serve', async () => {
+    expect((await run('image', 'export', 'base', 'container:x')).err).toContain('coppice image push base container:x')
+    expect((await run('image', 'push', 'base', 'oci:dir')).err).toContain('coppice image export base oci:dir')
+    expect(gateway.calls).toEqual([])
+  })
+})
+
+describe('image push', () => {
+  it('prints where the archive is that it has left in a container', async () => {
+    expect(await run('image', 'push', 'app', 'container:x:/images')).toMatchObject({ code: 0, out: '/tmp/x.tar\n' })
+  })
+
+  it.each([
+    [['app', 'container:x', '--import', 'load'], '{file}'],
+    [['app', 'ghcr.io/a/b', '--import', 'load {file}'], 'container:NAME'],
+  ])('refuses %j', async (argv, said) => {
+    const { code, err } = await run('image', 'push', ...argv)
+    expect(code).toBe(125)
+    expect(err).toContain(said)
+  })
+})
+
+describe('image build', () => {
+  it('prints the name, and the log beside it', async () => {
+    const folder = appFolder()
+    gateway.faults.set('build', { events: [{ event: 'log', line: 'Step 1/1 : FROM x' }] })
+    const first = await run('image', 'build', folder, '--build-arg', 'A=1', '--target', 't')
+    expect(first).toMatchObject({ code: 0, out: expect.stringMatching(/^build\/[0-9a-f]{24}\n$/) })
+    expect(first.err).toContain('Step 1/1 : FROM x\n')
+    const again = await run('image', 'build', folder, '--build-arg', 'A=1', '--target', 't')
+    expect(again).toMatchObject({ code: 0, out: first.out, err: expect.stringContaining('cached by content') })
+    expect(gateway.of('build')).toHaveLength(1)
+  })
+
+  it('that fails ends with 1 and says where', async () => {
+    gateway.faults.set('build', {
+      error: new CoppiceError('failed_precondition', 'build_failed', 'The build failed at RUN false: status 1.'),
+    })
+    const { code, out, err } = await run('image', 'build', appFolder(), '-t', 'app')
+    expect({ code, out }).toEqual({ code: 1, out: '' })
+    expect(err).toContain('The build failed at RUN false: status 1.')
+  })
+
+  it('that cannot begin ends with 125', async () => {
+    expect(await run('image', 'build', scratch)).toMatchObject({
+      code: 125,
+      err: expect.stringContaining('dockerfile_not_found'),
+    })
+  })
+
+  it('is cancelled by Ctrl-C', async () => {
+    gateway.faults.set('build', { hang: true, events: [{ event: 'log', line: 'Step 1/1' }] })
+    vi.mocked(process.stderr.write).mockImplementation((text) => {
+      if (String(text).includes('Step 1/1')) process.emit('SIGINT', 'SIGINT')
+      return true
+    })
+    expect(await run('image', 'build', appFolder(), '-t', 'app')).toMatchObject({ code: 130, out: '' })
+    expect(process.listenerCount('SIGINT')).toBe(0)
+  })
+})
+
+describe('create --from', () => {
+  it('says what it took it for', async () => {
+    const folder = appFolder()
+    const file = join(scratch, 'x.tar')
+    writeFileSync(file, 'x')
+    gateway.names.add('app:1')
+    for (const [from, said] of [
+      [folder, `build of ${folder}`],
+      [file, `archive ${file}`],
+      ['app:1', 'image app:1'],
+      ['alpine', 'pulled alpine'],
+    ] as const) {
+      const { code, out, err } = await run('create', '--from', from)
+      expect({ code, out }).toEqual({ code: 0, out: 'sb-1\n' })
+      expect(err.split('\n')).toContain(said)
+    }
+  })
+
+  it('says nothing of the image that everybody gets', async () => {
+    expect(await run('create')).toEqual({ code: 0, out: 'sb-1\n', err: '' })
+  })
+})
+
+it('image prune says what went', async () => {
+  expect(await run('image', 'prune')).toEqual({ code: 0, out: '', err: 'Removed 1 image, 2 blobs: 2.0 KiB.\n' })
+})
+
+describe('a place', () => {
+  it('to export to is a file unless a transport says otherwise', () => {
+    expect(parseTarget('base.oci')).toEqual({ kind: 'file', path: 'base.oci' })
+    expect(parseTarget('oci:/dir:app:1')).toEqual({ kind: 'oci', path: '/dir', reference: 'app:1' })
+    expect(parseTarget('-')).toEqual({ kind: 'stdio' })
+  })
+
+  it('to import from is a file when it is there', () => {
+    const file = join(scratch, 'odd:name')
+    expect(() => parseSource(`docker-archive:`)).toThrow(expect.objectContaining({ reason: 'invalid_image_place' }))
+    writeFileSync(file, '')
+    expect(parseSource(file)).toEqual({ kind: 'file', path: file })
+    expect(parseSource(`docker-archive:${file}`)).toEqual({ kind: 'docker-archive', path: file, reference: undefined })
+  })
+})

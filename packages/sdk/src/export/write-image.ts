@@ -1,0 +1,24 @@
+import { CoppiceError } from '@coppice/protocol/wire'
+import type { ArchivePlace } from '../from/recognise.ts'
+import type { ExportOptions, Images } from '../images.ts'
+import { localError } from '../local-upload.ts'
+import { writeArchive } from './archive-file.ts'
+import { writeLayout } from './layout-folder.ts'
+
+/** See `Images.exportPath`. */
+export async function writeImage(
+  images: Images,
+  ref: string,
+  { kind, path, reference }: ArchivePlace,
+  options: Omit<ExportOptions, 'format'>,
+): Promise<void> {
+  const format = kind === 'docker-archive' ? 'docker-archive' : 'oci-archive'
+  const archive = await images.export(ref, { name: reference, ...options, format })
+  try {
+    await (kind === 'oci' ? writeLayout : writeArchive)(archive, path)
+  } catch (error) {
+    throw error instanceof CoppiceError ? error : localError(error as NodeJS.ErrnoException, path)
+  } finally {
+    archive.destroy()
+  }
+}

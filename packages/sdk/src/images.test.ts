@@ -1,0 +1,251 @@
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { CoppiceError, type ProgressEvent } from '@coppice/protocol/wire'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { Coppice } from './coppice.ts'
+import { pack } from './tar/pack.ts'
+import { readTar } from './tar/read.ts'
+import { FakeImages } from './testing/fake-images.ts'
+
+let gateway: FakeImages
+let client: Coppice
+let scratch: string
+beforeEach(async () => {
+  gateway = await new FakeImages().start()
+  client = new Coppice({ url: gateway.url, token: gateway.token, boundMs: 1000 })
+  scratch = mkdtempSync(join(tmpdir(), 'coppice-images-'))
+})
+afterEach(() => {
+  client.close()
+  gateway.stop()
+  rmSync(scratch, { recursive: true })
+})
+
+function write(files: Record<string, string>): void {
+  for (const [name, text] of Object.entries(files)) {
+    mkdirSync(dirname(join(scratch, name)), { recursive: true })
+    writeFileSync(join(scratch, name), text)
+  }
+}
+
+async function namesIn(tar: Buffer): Promise<string[]> {
+  const names: string[] = []
+  const chunks = (async function* () {
+    yield tar
+  })()
+  for await (const { name } of readTar(chunks)) names.push(name.toString())
+  return names
+}
+
+describe('pull and push', () => {
+  it('tell progress, and what was done', async () => {
+    gateway.faults.set('pull', { events: [{ event: 'progress', message: 'Downloading', done: 1, total: 2 }] })
+    const seen: ProgressEvent[] = []
+    const image = await client.images.pull('alpine:3', { onProgress: (event) => seen.push(event) })
+    expect(image).toMatchObject({ name: 'alpine:3', facts: { bytes: 7 } })
+    expect(seen).toEqual([{ message: 'Downloading', done: 1, total: 2 }])
+    expect(await client.images.push('app', 'container:x', { importCommand: 'load {file}' })).toEqual({
+      file: '/tmp/x.tar',
+    })
+    expect(JSON.parse(gateway.of('push')[0]?.body.toString() ?? '')).toEqual({
+      ref: 'app',
+      target: 'container:x',
+      importCommand: 'load {file}',
+    })
+  })
+
+  it('call what was written as skopeo writes it by the reference alone', async () => {
+    expect(await client.images.pull('docker://alpine')).toMatchObject({ name: 'alpine' })
+  })
+
+  it('never take a cut answer for an end', async () => {
+    gateway.faults.set('pull', { cut: true })
+    await expect(client.images.pull('alpine')).rejects.toMatchObject({ code: 'unavailable' })
+  })
+
+  it('are cancelled by their signal', async () => {
+    gateway.faults.set('pull', { hang: true, events: [{ event: 'progress', message: 'Waiting' }] })
+    const abort = new AbortController()
+    const pulling = client.images.pull('alpine', { signal: abort.signal, onProgress: () => abort.abort() })
+    await expect(pulling).rejects.toMatchObject({ code: 'cancelled' })
+  })
+})
+
+describe('a build', () => {
+  it('sends the context once for each content, whatever the times', async () => {
+    write({ Dockerfile: 'FROM x', '.dockerignore': 'secret', a: '1', secret: '2' })
+    const first = await client.images.build(scratch, { buildArgs: { B: '2', A: 'x=1' } })
+    expect(first).toMatchObject({ name: expect.stringMatching(/^build\/[0-9a-f]{24}$/), cached: false })
+    const [call] = gateway.of('build')
+    expect(call?.query.getAll('buildArg')).toEqual(['B=2', 'A=x=1'])
+    expect(await namesIn(call?.body ?? Buffer.alloc(0))).toEqual(['.', './.dockerignore', './Dockerfile', './a'])
+
+    utimesSync(join(scratch, 'a'), 1, 1)
+    write({ secret: 'other' })
+    expect(await client.images.build(scratch, { buildArgs: { A: 'x=1', B: '2' } })).toMatchObject({
+      name: first.name,
+      cached: true,
+    })
+    expect(gateway.of('build')).toHaveLength(1)
+    expect(await client.images.build(scratch, { buildArgs: { A: 'x=1', B: '2' }, noCache: true })).toMatchObject({
+      name: first.name,
+      cached: false,
+    })
+  })
+
+  it.each([
+    ['a byte', () => write({ a: '2' }), {}],
+    ['a name', () => write({ b: '' }), {}],
+    ['a build argument', () => {}, { buildArgs: { A: '1' } }],
+    ['a target', () => {}, { target: 'test' }],
+  ])('has another name after a change of %s', async (_what, change, options) => {
+    write({ Dockerfile: 'FROM x', a: '1' })
+    const before = await client.images.build(scratch)
+    change()
+    const after = await client.images.build(scratch, options)
+    expect(after.cached).toBe(false)
+    expect(after.name).not.toBe(before.name)
+  })
+
+  it('passes the log on, and a failure with its facts', async () => {
+    write({ Dockerfile: 'FROM x' })
+    const facts = { step: 'RUN false', status: 1, lastLines: ['no'] }
+    gateway.faults.set('build', {
+      events: [{ event: 'log', line: 'Step 1/1 : RUN false' }],
+      error: new CoppiceError('failed_precondition', 'build_failed', 'The build failed.', { facts }),
+    })
+    const log: string[] = []
+    const building = client.images.build(scratch, { name: 'app', onLog: (line) => log.push(line) })
+    await expect(building).rejects.toMatchObject({ reason: 'build_failed', facts })
+    expect(log).toEqual(['Step 1/1 : RUN false'])
+  })
+
+  it('is cut off when the context changes while it is sent, so that nothing has a wrong name', async () => {
+    write({ Dockerfile: 'FROM x', a: '1' })
+    const building = client.images.build(scratch, {
+      onProgress: ({ message, done }) => {
+        if (message === 'Sending the context' && done === 0) write({ a: '2' })
+      },
+    })
+    await expect(building).rejects.toMatchObject({ reason: 'context_changed' })
+    expect(gateway.names).toEqual(new Set(['base']))
+  })
+
+  it('ends at once when it is refused, however much is left to send', async () => {
+    write({ Dockerfile: 'FROM x' })
+    writeFileSync(join(scratch, 'big'), Buffer.alloc(64 * 1024 * 1024))
+    gateway.faults.set('build', { refuse: new CoppiceError('unsupported', 'no_builder', 'There is no engine.') })
+    let sent = 0
+    const onProgress = ({ done = 0 }: ProgressEvent) => {
+      sent = done
+    }
+    await expect(client.images.build(scratch, { name: 'app', onProgress })).rejects.toMatchObject({
+      reason: 'no_builder',
+    })
+    expect(sent).toBeLessThan(64 * 1024 * 1024)
+  })
+
+  it('wants its Dockerfile in the folder', async () => {
+    await expect(client.images.build(scratch)).rejects.toMatchObject({ reason: 'dockerfile_not_found' })
+    await expect(client.images.build(scratch, { dockerfile: '../D' })).rejects.toMatchObject({
+      reason: 'dockerfile_outside',
+    })
+    await expect(client.images.build(join(scratch, 'none'))).rejects.toMatchObject({ reason: 'local_file_not_found' })
+  })
+})
+
+describe('an import', () => {
+  it('is called like its file when nothing else says how', async () => {
+    write({ 'My App.tar': 'x' })
+    expect(await client.images.importPath(join(scratch, 'My App.tar'))).toMatchObject({ name: 'my-app' })
+    gateway.archiveName = 'inside:1'
+    expect(await client.images.importPath(join(scratch, 'My App.tar'))).toMatchObject({ name: 'inside:1' })
+    expect(gateway.of('import')[0]?.body.toString()).toBe('x')
+  })
+
+  it('takes an OCI layout as the archive that it would be', async () => {
+    write({ 'layout/oci-layout': '{}', 'layout/index.json': '{}', 'layout/blobs/sha256/00': 'x' })
+    await client.images.importPath({ kind: 'oci', path: join(scratch, 'layout'), reference: 'app:1' })
+    const [call] = gateway.of('import')
+    expect(Object.fromEntries(call?.query ?? [])).toEqual({
+      ref: 'app:1',
+      fallbackName: 'layout',
+      format: 'oci-archive',
+    })
+    expect(await namesIn(call?.body ?? Buffer.alloc(0))).toContain('./blobs/sha256/00')
+  })
+
+  it('that is not read to its end does not look complete', async () => {
+    const source = (async function* () {
+      yield 'half'
+      throw new Error('gone')
+    })()
+    await expect(client.images.import(source)).rejects.toThrow('gone')
+    expect(gateway.names).toEqual(new Set(['base']))
+  })
+})
+
+describe('an export', () => {
+  const entry = (name: string) => ({ annotations: { 'org.opencontainers.image.ref.name': name } })
+
+  async function archiveOf(name: string, blob: string): Promise<void> {
+    write({
+      'made/oci-layout': '{}',
+      'made/index.json': JSON.stringify({ manifests: [entry(name)] }),
+      [`made/blobs/sha256/${blob}`]: blob,
+    })
+    const chunks: Buffer[] = []
+    for await (const chunk of pack(join(scratch, 'made'))) chunks.push(chunk)
+    rmSync(join(scratch, 'made'), { recursive: true })
+    gateway.archive = Buffer.concat(chunks)
+  }
+
+  it('goes into a layout beside what is there', async () => {
+    const path = join(scratch, 'layout')
+    for (const [name, blob] of [
+      ['a', '01'],
+      ['b', '02'],
+      ['a', '03'],
+    ] as const) {
+      await archiveOf(name, blob)
+      await client.images.exportPath(name, { kind: 'oci', path })
+    }
+    expect(JSON.parse(readFileSync(join(path, 'index.json'), 'utf8'))).toEqual({ manifests: [entry('b'), entry('a')] })
+    expect(readdirSync(join(path, 'blobs/sha256'))).toEqual(['01', '02', '03'])
+    expect(readdirSync(scratch)).toEqual(['layout'])
+  })
+
+  it('leaves a folder of something else as it was', async () => {
+    write({ 'folder/precious': '' })
+    await archiveOf('a', '01')
+    await expect(client.images.exportPath('a', { kind: 'oci', path: join(scratch, 'folder') })).rejects.toMatchObject({
+      reason: 'target_exists',
+    })
+    expect(readdirSync(join(scratch, 'folder'))).toEqual(['precious'])
+  })
+
+  it.each(['oci', 'file', 'docker-archive'] as const)('to %s that is cut off leaves nothing', async (kind) => {
+    await archiveOf('a', '01')
+    gateway.faults.set('export', { cut: true })
+    const exporting = client.images.exportPath('a', { kind, path: join(scratch, 'x') })
+    await expect(exporting).rejects.toMatchObject({ code: 'unavailable' })
+    expect(readdirSync(scratch)).toEqual([])
+  })
+
+  it('has its bytes and the name that was asked for', async () => {
+    await archiveOf('a', '01')
+    const path = join(scratch, 'a.tar')
+    await client.images.exportPath('a', { kind: 'docker-archive', path, reference: 'b:1' })
+    expect(readFileSync(path).equals(gateway.archive)).toBe(true)
+    expect(Object.fromEntries(gateway.of('export')[0]?.query ?? [])).toEqual({
+      ref: 'a',
+      format: 'docker-archive',
+      name: 'b:1',
+    })
+  })
+})
+
+it('prune says what went', async () => {
+  expect(await client.images.prune()).toEqual({ images: 1, blobs: 2, layers: 0, partials: 0, bytes: 2048 })
+})
