@@ -112,7 +112,7 @@ describe('with Docker', { timeout: 180_000 }, () => {
         'busybox',
         'container:node',
         '--import',
-        'echo no room >&2; exit 7',
+        'echo no room for {file} >&2; exit 7',
       ])
       expect(result.code).not.toBe(0)
       expect(result.stderr).toMatch(/ended with 7.*no room/s)
@@ -196,6 +196,7 @@ describe('with Docker', { timeout: 180_000 }, () => {
         'container:target',
         '--import',
         'sha256sum {file} | cut -c1-64',
+        '--json',
       ])
       expect(result).toMatchObject({ code: 0 })
       sum = result.stdout
