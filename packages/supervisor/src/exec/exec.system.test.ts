@@ -182,7 +182,8 @@ describe.each(['cgroup-v1', 'cgroup-v2', 'subreaper'] as const)('with %s', (kind
     for (let round = 0; round < 10; round++) {
       await Promise.all(Array.from({ length: 10 }, () => sandbox.exec({ shell: 'echo x', stdin: 'stream' })))
     }
-    await eventually(async () => (await sandbox.info()).openFiles <= before.openFiles + 4)
+    // Launchers that wait for the next exec hold up to six each, and there may have been none of them before.
+    await eventually(async () => (await sandbox.info()).openFiles <= before.openFiles + 24)
     if (cgroup) await eventually(() => (cgroup?.groups().length ?? 0) <= 12)
   })
 
