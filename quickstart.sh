@@ -41,7 +41,7 @@ run sh -c 'sudo apt-get -qq update && sudo apt-get -qq install -y --no-install-r
 run sh -c 'echo "<h1>Served from $(hostname)</h1>" >index.html'
 printf '\n$ coppice exec --detach %s -- python -m http.server 8000\n' "$sandbox"
 "$coppice" exec --detach "$sandbox" -- python -m http.server 8000
-printf '\n$ curl "$(coppice preview %s 8000)"\n' "$sandbox"
+printf '\n%s\n' "\$ curl \"\$(coppice preview $sandbox 8000)\""
 curl -fs --location --cookie '' --retry 20 --retry-delay 1 --retry-all-errors "$("$coppice" preview "$sandbox" 8000)"
 printf '\n$ coppice logs %s --egress | tail -3\n' "$sandbox"
 "$coppice" logs "$sandbox" --egress | tail -3
