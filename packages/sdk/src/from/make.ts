@@ -70,9 +70,27 @@ async function withReference<T>(
     if (code !== 'not_found' || reason !== 'image_not_found' || !mayBePulled(ref)) throw error
   }
   onProgress?.({ message: `There is no image ${ref} in the store: pulling it` })
-  const { name } = await images.pull(ref, { onProgress, signal })
+  const { name } = await images.pull(ref, { onProgress, signal }).catch((error: unknown) => {
+    throw notPulled(ref, CoppiceError.from(error))
+  })
   onTaken?.({ as: 'pull', source: ref })
   return use(name)
+}
+
+/** Nobody asked for a pull: what is wrong first is that the image is not there. */
+function notPulled(ref: string, failure: CoppiceError): CoppiceError {
+  if (failure.code === 'cancelled' || failure.code === 'deadline_exceeded') return failure
+  return new CoppiceError(
+    'not_found',
+    'image_not_found',
+    `There is no image ${ref} in the store, and it could not be pulled: ${failure.message}`,
+    {
+      facts: { image: ref, pull: failure.toBody() },
+      retryable: failure.retryable,
+      hint: 'coppice image ls',
+      cause: failure,
+    },
+  )
 }
 
 /** False for what only the store can have: `base`, digests, names of builds, and what no registry would understand. */
