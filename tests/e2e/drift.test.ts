@@ -44,3 +44,13 @@ test('the same asked twice has the same hash, whatever the order; another policy
   expect((await two.inspect()).configHash).not.toBe(hashes[0])
   await Promise.all([one.remove(), two.remove()])
 })
+
+test('more rules than can be read again are refused, and a rule goes in whatever spelling', async () => {
+  const box = await world.create({ network: ['API.a.test', '10.0.0.1'] })
+  const rules = (from: number, count: number) => Array.from({ length: count }, (_, index) => `h${from + index}.test`)
+  await box.network.allow(...rules(0, 1000))
+  await expect(box.network.allow(...rules(1000, 100))).rejects.toMatchObject({ reason: 'too_many_rules' })
+  const { policy } = await box.network.deny('api.a.test', '10.0.0.1/32')
+  expect(policy.allow).toEqual(rules(0, 1000))
+  await box.remove()
+})

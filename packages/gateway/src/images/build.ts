@@ -77,7 +77,8 @@ class BuildLog {
   #line(line: string): void {
     if (/^(Step|STEP) \d+/.test(line)) this.step = line
     const [, id] = /^ ---> ([0-9a-f]{12})$/.exec(line) ?? []
-    if (id) this.made.push(id)
+    // What stands below FROM was there, or was pulled: it is not the build's.
+    if (id && !/^(Step|STEP) \d+\/\d+ ?: ?FROM /i.test(this.step)) this.made.push(id)
     this.last = [...this.last.slice(1 - LAST_LINES), line]
     this.#onLine(line)
   }
@@ -89,6 +90,9 @@ async function removeMade(engine: Engine, made: string[], before: ReadonlySet<st
   const old = [...before].map((id) => id.replace(/^sha256:/, ''))
   for (const id of made.toReversed()) {
     if (old.some((known) => known.startsWith(id))) continue
+    const found = await engine.images.inspect(id, progress).catch(() => undefined)
+    // Somebody has given it a name meanwhile.
+    if (found === undefined || (found.RepoTags ?? []).length > 0) continue
     await engine.images.remove(id, progress, true).catch(() => {})
   }
 }

@@ -2,6 +2,7 @@ import { statfs } from 'node:fs/promises'
 import { posix } from 'node:path'
 import type { ContainerInspection, Engine } from '@coppice/engines'
 import type { PushTarget } from '@coppice/images'
+import { CoppiceError } from '@coppice/protocol'
 
 /** A container of an engine, as a place that files are put into. */
 export function containerTarget(engine: Engine, found: ContainerInspection): PushTarget {
@@ -21,7 +22,9 @@ export function containerTarget(engine: Engine, found: ContainerInspection): Pus
       engine.containers.putArchive(id, folder, { sizeBytes, chunks }, progress),
     run: (command, progress) => engine.containers.run(id, ['sh', '-c', command], progress),
     remove: async (path, progress) => {
-      await engine.containers.run(id, ['rm', '-f', path], progress)
+      const { exitCode, output } = await engine.containers.run(id, ['rm', '-f', path], progress)
+      if (exitCode === 0) return
+      throw new CoppiceError('failed_precondition', 'not_removed', `rm ended with ${exitCode}: ${output.trim()}`)
     },
   }
 }

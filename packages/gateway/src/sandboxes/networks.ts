@@ -25,6 +25,9 @@ import { Serial } from './serial.ts'
 /** Milliseconds that a driver has to lead connections to the supervisor. */
 const INTERCEPT_TIMEOUT_MS = 10_000
 
+/** As the schema of a policy has it: what is written must be readable again. */
+const MAX_RULES = 1024
+
 /** What each sandbox may reach: kept in its record, told to egress, supervisor and driver. */
 export class Networks {
   readonly #directory: Directory
@@ -119,10 +122,24 @@ export function networkFields(
   }
 }
 
+/** Rules are told apart by what they mean, not by how they are written. @throws `invalid_argument/too_many_rules`, `bad_rule` */
 function changed(policy: NetworkPolicy, change: ChangeNetwork): NetworkPolicy {
-  const removed = new Set(change.remove)
-  const kept = (change.allow ?? policy.allow).filter((rule) => !removed.has(rule))
-  return { mode: change.mode ?? policy.mode, allow: [...new Set([...kept, ...(change.add ?? [])])] }
+  const meaning = (rule: string) => parseRule(rule).text
+  const removed = new Set((change.remove ?? []).map(meaning))
+  const rules = new Map<string, string>()
+  for (const rule of change.allow ?? policy.allow) if (!removed.has(meaning(rule))) rules.set(meaning(rule), rule)
+  for (const rule of change.add ?? []) rules.set(meaning(rule), rule)
+  if (rules.size > MAX_RULES) {
+    throw new CoppiceError(
+      'invalid_argument',
+      'too_many_rules',
+      `A sandbox may have ${MAX_RULES} rules, not ${rules.size}.`,
+      {
+        hint: 'coppice network suggest SANDBOX',
+      },
+    )
+  }
+  return { mode: change.mode ?? policy.mode, allow: [...rules.values()] }
 }
 
 /** Ports are appended and never taken away: one that meant 5432 a moment ago must not mean 22 now. */

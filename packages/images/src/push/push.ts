@@ -71,18 +71,20 @@ export async function pushInto(
   const file = fileName(source.name, importCommand !== undefined)
   const path = posix.join(folder, file)
   let sizeBytes = 0
+  let begun = false
   try {
-    sizeBytes = await withSize(source, scratch, progress, (size, chunks) =>
-      send(target, folder, file, size, chunks, progress),
-    )
+    sizeBytes = await withSize(source, scratch, progress, (size, chunks) => {
+      begun = true
+      return send(target, folder, file, size, chunks, progress)
+    })
     if (importCommand === undefined) return { file: path, sizeBytes, output: '' }
     return { file: null, sizeBytes, output: await runImport(target, importCommand, path, progress) }
   } catch (error) {
-    // A whole file without an import is the result; half a one never is.
-    if (importCommand === undefined) await removeStaged(target, path, progress)
+    // A whole file without an import is the result; half a one never is. One of before is left alone until it is written over.
+    if (begun && importCommand === undefined) await removeStaged(target, path, progress)
     throw error
   } finally {
-    if (importCommand !== undefined) await removeStaged(target, path, progress)
+    if (begun && importCommand !== undefined) await removeStaged(target, path, progress)
   }
 }
 

@@ -8,6 +8,9 @@ import { passedOn } from './headers.ts'
 import { pourMessage } from './pour-message.ts'
 import { readTarget, type Target } from './target.ts'
 
+/** Informational answers that one request may get. */
+const MAX_INFORMATIONAL = 16
+
 /** Methods that may be sent twice: a kept-alive connection can be closed by its server in the moment in which it is used. */
 const IDEMPOTENT = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE'])
 
@@ -94,11 +97,17 @@ function forward(
     }
     pourMessage(answer, response, flow)
   })
-  upstream.on('continue', () => {
-    if (expectsContinue && !response.headersSent) response.writeContinue()
-  })
+  let informed = 0
   upstream.on('information', ({ statusCode, statusMessage, rawHeaders }) => {
-    if (statusCode !== 100) place.inform(request, response, statusCode, statusMessage, rawHeaders)
+    informed += 1
+    // They pass before anybody can hold them back.
+    if (informed > MAX_INFORMATIONAL) upstream.destroy(new Error('The server sends informational answers without end'))
+    else if (statusCode !== 100) place.inform(request, response, statusCode, statusMessage, rawHeaders)
+    else if (expectsContinue && !response.headersSent) response.writeContinue()
+  })
+  // What the program still sends has nowhere to go: it must not wait for that.
+  upstream.once('close', () => {
+    if (answered) request.resume()
   })
   // Nobody has asked for another protocol here.
   upstream.once('upgrade', (_answer, socket) => socket.destroy())
