@@ -70,7 +70,7 @@ export class Launch {
 
   /** The supervisor takes longer to dial in than the driver to lead connections to it. */
   async #ready(driver: Driver, record: SandboxRecord, progress: Progress): Promise<Started> {
-    const intercepting = this.#networks.intercept(driver, record, progress)
+    const intercepting = this.#networks.intercept(driver, record.id, progress)
     await this.#hub.link(record.id, FIRST_SESSION_MS, progress)
     return { transparent: await intercepting }
   }

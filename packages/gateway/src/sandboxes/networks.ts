@@ -34,6 +34,7 @@ export class Networks {
   readonly #drivers: Drivers
   readonly #egress: Egress
   readonly #serial = new Serial()
+  readonly #intercepts = new Serial()
 
   constructor(options: { directory: Directory; drivers: Drivers; egress: Egress }) {
     this.#directory = options.directory
@@ -58,18 +59,25 @@ export class Networks {
     return { proxyPort: PROXY_PORT, dnsPort: RESOLVER_PORT, intercepts: intercepts(record.interceptPorts) }
   }
 
-  /** Leads connections of a running sandbox's programs to its supervisor. Never fails: what came of it is the answer. */
-  async intercept(driver: Driver, record: SandboxRecord, progress: Progress): Promise<SandboxRecord['transparent']> {
-    const plan: InterceptPlan = {
-      resolver: { address: RESOLVER_ADDRESS, at: RESOLVER_PORT },
-      ranges: [NAME_RANGE, ...interceptRanges(record.network)],
-      ports: intercepts(record.interceptPorts),
-    }
-    try {
-      return await driver.intercept(record.id, plan, progress)
-    } catch (error) {
-      return { ok: false, detail: CoppiceError.from(error).message }
-    }
+  /**
+   * Leads connections of a running sandbox's programs to its supervisor, by what its record says now. Never fails: what came of
+   * it is the answer.
+   */
+  intercept(driver: Driver, id: string, progress: Progress): Promise<SandboxRecord['transparent']> {
+    // One after the other: the plan of a moment ago must not be the last one.
+    return this.#intercepts.run(id, async () => {
+      try {
+        const record = this.#directory.find(id)
+        const plan: InterceptPlan = {
+          resolver: { address: RESOLVER_ADDRESS, at: RESOLVER_PORT },
+          ranges: [NAME_RANGE, ...interceptRanges(record.network)],
+          ports: intercepts(record.interceptPorts),
+        }
+        return await driver.intercept(id, plan, progress)
+      } catch (error) {
+        return { ok: false, detail: CoppiceError.from(error).message }
+      }
+    })
   }
 
   /**
@@ -87,9 +95,10 @@ export class Networks {
       })
       this.#egress.change(id, record.network)
       this.#egress.setNetwork(id, this.supervisorNetwork(record))
-      if (record.state === 'running') {
+      // Also of one that is about to run: its start may have read the policy of before.
+      if (record.state === 'running' || record.state === 'creating' || record.state === 'starting') {
         const driver = this.#drivers.byName(record.driver)
-        const transparent = await this.intercept(driver, record, new Progress({ timeoutMs: INTERCEPT_TIMEOUT_MS }))
+        const transparent = await this.intercept(driver, id, new Progress({ timeoutMs: INTERCEPT_TIMEOUT_MS }))
         await this.#directory.update(id, (current) => ({ ...current, transparent }))
       }
       return this.state(id)
