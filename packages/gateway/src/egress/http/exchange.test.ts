@@ -292,4 +292,22 @@ describe('a plain request', () => {
     expect(await get(silent)).toMatch(/^HTTP\/1\.1 502 [\s\S]*closed the connection without an answer/)
     expect(await get(nonsense)).toMatch(/^HTTP\/1\.1 502 [\s\S]*was not HTTP/)
   })
+
+  it('ends one whose server sends informational answers without end', async () => {
+    const hints = 'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n'
+    let over: Promise<unknown> | undefined
+    const port = await world().tcp((socket) => {
+      over = new Promise((resolve) => socket.once('close', resolve))
+      socket.on('error', () => {})
+      const pour = () => {
+        while (!socket.destroyed && socket.write(hints.repeat(100)));
+      }
+      socket.on('drain', pour).once('data', pour)
+    })
+    const box = await place({ policy: allow(local(port)) })
+    const got = await raw(box, `GET http://127.0.0.1:${port}/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+    expect(got.match(/HTTP\/1\.1 103/g)?.length).toBeLessThanOrEqual(16)
+    expect(got).toMatch(/HTTP\/1\.1 502 /)
+    await over
+  })
 })
