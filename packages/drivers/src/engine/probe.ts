@@ -6,6 +6,7 @@ import { CoppiceError, Progress } from '@coppice/protocol/wire'
 import type { DriverProbe, LayerBlob, SandboxSpec } from '../driver.ts'
 import { maxOpenFiles } from '../host/limits.ts'
 import { SandboxFolder } from '../lifecycle/folder.ts'
+import { probeSupervisor } from '../lifecycle/supervisor-config.ts'
 import { sandboxContainer } from './container.ts'
 import type { EngineImages } from './images.ts'
 import type { EngineLink } from './link.ts'
@@ -177,17 +178,7 @@ function probeSpec(id: string, layer: LayerBlob, runtimeDir: string, runDir: str
     readOnlyRoot: false,
     runtimeDir,
     runDir,
-    supervisor: {
-      sandboxId: id,
-      token: '',
-      leaseMs: 1,
-      boundMs: 1,
-      defaults: { env: {}, cwd: '/', user: '' },
-      journal: { memoryBytes: 1, diskBytes: 0 },
-      resultRetentionMs: 1,
-      network: null,
-      drainMs: 0,
-    },
+    supervisor: probeSupervisor(id),
     labels: { [PROBE_LABEL]: 'true' },
   }
 }

@@ -15,3 +15,18 @@ export function writeSupervisorConfig(runDir: string, config: SupervisorConfig, 
   chownSync(temporary, owner, owner)
   renameSync(temporary, join(runDir, 'sandbox.json'))
 }
+
+/** The configuration of a supervisor that is never started: a probe runs something else in its place. */
+export function probeSupervisor(sandboxId: string): SupervisorConfig {
+  return {
+    sandboxId,
+    token: '',
+    leaseMs: 1,
+    boundMs: 1,
+    defaults: { env: {}, cwd: '/', user: '' },
+    journal: { memoryBytes: 1, diskBytes: 0 },
+    resultRetentionMs: 1,
+    network: null,
+    drainMs: 0,
+  }
+}

@@ -18,6 +18,7 @@ import type { DriverProbe, SandboxSpec } from '../driver.ts'
 import { runCommand } from '../host/command.ts'
 import { maxOpenFiles } from '../host/limits.ts'
 import { unmountAll } from '../host/mounts.ts'
+import { probeSupervisor } from '../lifecycle/supervisor-config.ts'
 import type { SandboxCgroups } from './cgroups/cgroups.ts'
 import { sandboxConfig } from './config.ts'
 import { makeOverlayFolders, mountOverlay, overlayFolders } from './overlay.ts'
@@ -120,17 +121,7 @@ function probeSpec(id: string, empty: string): SandboxSpec {
     readOnlyRoot: false,
     runtimeDir: empty,
     runDir: empty,
-    supervisor: {
-      sandboxId: id,
-      token: '',
-      leaseMs: 1,
-      boundMs: 1,
-      defaults: { env: {}, cwd: '/', user: '' },
-      journal: { memoryBytes: 1, diskBytes: 0 },
-      resultRetentionMs: 1,
-      network: null,
-      drainMs: 0,
-    },
+    supervisor: probeSupervisor(id),
     labels: {},
   }
 }

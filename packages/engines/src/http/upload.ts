@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import type { ClientRequest, IncomingMessage } from 'node:http'
-import { CoppiceError } from '@coppice/protocol/wire'
+import { CoppiceError, transferStallMs } from '@coppice/protocol/wire'
 import type { EngineRequest } from './transport.ts'
 
 /** Bytes that are sent as they are read: never more than a chunk is held. */
@@ -8,12 +8,6 @@ export interface RequestBody {
   /** When it is known. What comes must then be exactly as long: the call fails else, and the engine never sees a whole body. */
   sizeBytes?: number
   chunks: AsyncIterable<Uint8Array>
-}
-
-/** Milliseconds without the engine taking a byte, after which a transfer has stalled. `COPPICE_TRANSFER_STALL_SECS` says otherwise. */
-export function stallMs(): number {
-  const seconds = Number(process.env.COPPICE_TRANSFER_STALL_SECS)
-  return seconds > 0 ? seconds * 1000 : 120_000
 }
 
 /**
@@ -61,7 +55,7 @@ async function* source(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
 
 async function drained(outgoing: ClientRequest, answered: Promise<IncomingMessage>): Promise<void> {
   const stop = new AbortController()
-  const limit = stallMs()
+  const limit = transferStallMs()
   const timer = setTimeout(() => stop.abort(stalled(limit)), limit)
   try {
     // An answer ends the wait too: nobody takes the rest.

@@ -1,12 +1,11 @@
-import { open } from 'node:fs/promises'
 import { familiarName, type Progress, parseRegistryReference } from '@coppice/protocol/wire'
-import { type Compression, decompressed, MAGIC_BYTES, recogniseCompression } from '../compression.ts'
-import { withStoreFaults } from '../faults.ts'
+import { type Compression, decompressed } from '../compression.ts'
 import { ByteProgress } from '../import/byte-progress.ts'
 import { hexOf } from '../store/digest.ts'
 import type { Layout, ResolvedImage } from '../store/layout.ts'
 import type { Descriptor } from '../store/schemas.ts'
 import { type ArchiveStream, archiveOf, type BlobPart, blobFile, type Part, smallFile } from './archive-stream.ts'
+import { compressionOf } from './stored-layers.ts'
 
 export interface DockerArchiveOptions {
   /** The name that the image shall have there. Default: the one it has here, where Docker allows that. */
@@ -60,18 +59,6 @@ async function layerPart(layout: Layout, layer: Descriptor, progress: Progress):
   const compression = await compressionOf(layout.blobs.path(layer.digest))
   if (compression !== 'zstd') return layer
   return { ...layer, unpack: { compression, size: await unpackedSize(layout, layer, compression, progress) } }
-}
-
-async function compressionOf(path: string): Promise<Compression> {
-  return withStoreFaults(path, async () => {
-    const file = await open(path, 'r')
-    try {
-      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0)
-      return recogniseCompression(buffer.subarray(0, bytesRead))
-    } finally {
-      await file.close()
-    }
-  })
 }
 
 async function unpackedSize(

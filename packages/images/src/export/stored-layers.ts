@@ -1,5 +1,5 @@
 import { open } from 'node:fs/promises'
-import { MAGIC_BYTES, recogniseCompression } from '../compression.ts'
+import { type Compression, MAGIC_BYTES, recogniseCompression } from '../compression.ts'
 import { withStoreFaults } from '../faults.ts'
 import type { Layout, ResolvedImage } from '../store/layout.ts'
 
@@ -19,16 +19,7 @@ export interface StoredLayer {
 export function storedLayers(layout: Layout, image: ResolvedImage): Promise<StoredLayer[]> {
   return Promise.all(
     image.manifest.layers.map(async ({ digest, size }, at) => {
-      const path = layout.blobs.path(digest)
-      const compression = await withStoreFaults(path, async () => {
-        const file = await open(path, 'r')
-        try {
-          const { buffer, bytesRead } = await file.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0)
-          return recogniseCompression(buffer.subarray(0, bytesRead))
-        } finally {
-          await file.close()
-        }
-      })
+      const compression = await compressionOf(layout.blobs.path(digest))
       const encoding = compression === 'none' ? 'identity' : compression
       return {
         diffId: image.diffIds[at] as string,
@@ -39,4 +30,17 @@ export function storedLayers(layout: Layout, image: ResolvedImage): Promise<Stor
       }
     }),
   )
+}
+
+/** How a blob of the store is packed, told by its first bytes. */
+export async function compressionOf(path: string): Promise<Compression> {
+  return withStoreFaults(path, async () => {
+    const file = await open(path, 'r')
+    try {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(MAGIC_BYTES), 0, MAGIC_BYTES, 0)
+      return recogniseCompression(buffer.subarray(0, bytesRead))
+    } finally {
+      await file.close()
+    }
+  })
 }

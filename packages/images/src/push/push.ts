@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { posix } from 'node:path'
-import { CoppiceError, Progress } from '@coppice/protocol/wire'
+import { CoppiceError, Progress, transferStallMs } from '@coppice/protocol/wire'
 import { ByteProgress } from '../import/byte-progress.ts'
 import { requireRoom } from './room.ts'
 import type { ScratchFolder } from './scratch-folder.ts'
-import { stallMs, watched } from './stall.ts'
+import { watched } from './stall.ts'
 import { tarAround } from './tar-around.ts'
 
 /** Milliseconds for taking a staged file away again. */
@@ -95,7 +95,7 @@ async function withSize(
   progress: Progress,
   use: (size: number, chunks: AsyncIterable<Uint8Array>) => Promise<void>,
 ): Promise<number> {
-  const content = () => watched(source.open(progress), stallMs(), `The export of ${source.name}`)
+  const content = () => watched(source.open(progress), transferStallMs(), `The export of ${source.name}`)
   if ('sizeBytes' in source) {
     await use(source.sizeBytes, content())
     return source.sizeBytes

@@ -1,14 +1,5 @@
 import { CoppiceError } from '@coppice/protocol/wire'
 
-/** Seconds without a byte after which a transfer has stalled, unless `COPPICE_TRANSFER_STALL_SECS` says otherwise. */
-const DEFAULT_STALL_SECS = 120
-
-/** Milliseconds without progress that a transfer may have. There is no limit on its total time. */
-export function stallMs(env = process.env): number {
-  const seconds = Number(env.COPPICE_TRANSFER_STALL_SECS)
-  return (seconds > 0 ? seconds : DEFAULT_STALL_SECS) * 1000
-}
-
 /**
  * Passes chunks on and fails when none comes for `limitMs`. The time that the reader takes for itself does not count: it has a
  * watch of its own.

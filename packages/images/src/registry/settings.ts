@@ -1,5 +1,4 @@
-import type { RegistryReference } from '@coppice/protocol/wire'
-import { stallMs } from '../push/stall.ts'
+import { type RegistryReference, transferStallMs } from '@coppice/protocol/wire'
 import { type Credentials, findCredentials } from './credentials.ts'
 
 /** How registries are talked to; every field has a default. */
@@ -53,7 +52,7 @@ export async function registrySettings(
     parallel: options.parallel ?? 3,
     attempts: options.attempts ?? 6,
     retryMs: options.retryMs ?? 500,
-    stallMs: options.stallMs ?? stallMs(),
+    stallMs: options.stallMs ?? transferStallMs(),
     uploadChunkBytes: options.uploadChunkBytes,
   }
 }
