@@ -34,6 +34,8 @@ export interface Dialect {
    * written in parts.
    */
   logDriver: string
+  /** Its API has the session that BuildKit needs. Podman builds with its own builder behind Docker's classic call. */
+  buildKit: boolean
   /** The next command when nothing answers at its socket. */
   startHint: string
 }
@@ -50,6 +52,7 @@ export const DIALECTS: Record<EngineKind, Dialect> = {
     eventHistory: 'until',
     limitUpdates: 'docker',
     logDriver: 'local',
+    buildKit: true,
     startHint: 'systemctl start docker',
   },
   podman: {
@@ -63,6 +66,7 @@ export const DIALECTS: Record<EngineKind, Dialect> = {
     eventHistory: 'no-stream',
     limitUpdates: 'libpod',
     logDriver: 'k8s-file',
+    buildKit: false,
     startHint: 'systemctl start podman.socket',
   },
 }

@@ -1,6 +1,8 @@
+import type { Socket } from 'node:net'
 import type { Progress } from '@coppice/protocol/wire'
 import { collect, jsonLines, MAX_JSON_BYTES } from '../http/body.ts'
 import { silent, streamFault } from '../http/faults.ts'
+import { gathered } from '../http/gathered.ts'
 import { CALL_TIMEOUT_MS, type EngineAnswer, type EngineRequest, type Transport } from '../http/transport.ts'
 
 /** The shapes that calls of the API have: JSON, nothing, bytes, lines of JSON. */
@@ -30,9 +32,22 @@ export class Calls {
     yield* this.transport.read(body, progress)
   }
 
-  /** A call that answers with lines of JSON, as they come. A line that says `error` is thrown. */
-  async *lines(request: EngineRequest, progress: Progress): AsyncGenerator<Record<string, unknown>> {
-    for await (const line of jsonLines(this.bytes(request, progress))) {
+  /** A call that answers with gigabytes. A chunk is the caller's until it asks for the next: see `gathered`. */
+  async *bulk(request: EngineRequest, progress: Progress): AsyncGenerator<Buffer> {
+    const { body } = await this.transport.send(this.#versioned(request), progress)
+    yield* this.transport.read(body, progress, gathered(body))
+  }
+
+  /**
+   * A call that answers with lines of JSON, as they come. A line that says `error` is thrown.
+   * @param maxLineBytes default 1 MiB
+   */
+  async *lines(
+    request: EngineRequest,
+    progress: Progress,
+    maxLineBytes?: number,
+  ): AsyncGenerator<Record<string, unknown>> {
+    for await (const line of jsonLines(this.bytes(request, progress), maxLineBytes)) {
       const error = line.error ?? (line.errorDetail as { message?: unknown } | undefined)?.message
       if (typeof error === 'string') {
         throw streamFault(error, `${request.method} ${request.path}`, this.transport.dialect)
@@ -44,6 +59,11 @@ export class Calls {
   /** The head of an answer, also of one that says that there is nothing. */
   head(path: string, query: Record<string, string>, progress: Progress): Promise<EngineAnswer> {
     return this.transport.send(this.#versioned({ method: 'HEAD', path, query, accept: [404] }), progress)
+  }
+
+  /** A call after which its connection speaks another protocol. */
+  upgrade(request: EngineRequest, protocol: string, progress: Progress): Promise<Socket> {
+    return this.transport.upgrade(this.#versioned(request), protocol, progress)
   }
 
   async #whole(request: EngineRequest, progress: Progress): Promise<{ status: number; text: string }> {

@@ -1,5 +1,5 @@
 import type { Progress } from '@coppice/protocol/wire'
-import { CoppiceError } from '@coppice/protocol/wire'
+import { CoppiceError, transferStallMs } from '@coppice/protocol/wire'
 import type { RequestBody } from '../http/upload.ts'
 import type { Calls } from './calls.ts'
 import { type ExecOutcome, runInContainer } from './execs.ts'
@@ -83,6 +83,16 @@ export class Containers {
     await this.#calls.status({ method: 'DELETE', path: at(id), query, accept: [404, 409] }, progress)
   }
 
+  /**
+   * Makes an image of a container's files under a new name `repository:tag`, and returns its id. A running container is paused for it,
+   * and goes on afterwards. An engine that was asked goes on when the caller hangs up.
+   */
+  async commit(id: string, name: { repository: string; tag: string }, progress: Progress): Promise<string> {
+    const query = { container: id, repo: name.repository, tag: name.tag, pause: 'true' }
+    const request = { method: 'POST', path: '/commit', query, json: {}, timeoutMs: 0 } as const
+    return (await this.#calls.json<{ Id: string }>(request, progress)).Id
+  }
+
   /** Runs a command in a running container to its end. */
   run(id: string, argv: string[], progress: Progress): Promise<ExecOutcome> {
     return runInContainer(this.#calls, id, argv, progress)
@@ -96,11 +106,19 @@ export class Containers {
 
   /**
    * Unpacks a tar archive into a folder of a container, running or not. With `sizeBytes` the engine is told the length, and an
-   * archive that turns out to have another is never a whole one for it.
+   * archive that turns out to have another is never a whole one for it. Throws `deadline_exceeded/transfer_stalled`.
    */
   async putArchive(id: string, folder: string, archive: RequestBody, progress: Progress): Promise<void> {
     const query = { path: folder, noOverwriteDirNonDir: 'true' }
-    await this.#calls.status({ method: 'PUT', path: `${at(id)}/archive`, query, body: archive, timeoutMs: 0 }, progress)
+    // It unpacks what it takes as it takes it: with the last byte it has nearly done.
+    const request = {
+      method: 'PUT',
+      path: `${at(id)}/archive`,
+      query,
+      body: archive,
+      timeoutMs: transferStallMs(),
+    } as const
+    await this.#calls.status(request, progress)
   }
 
   /** A file or folder of a container as a tar archive. */

@@ -1,4 +1,5 @@
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
+import { Builds } from '../builds/builds.ts'
 import { DIALECTS, type Dialect, type EngineKind, kindOf } from '../dialect.ts'
 import { Transport } from '../http/transport.ts'
 import { Calls } from './calls.ts'
@@ -22,15 +23,17 @@ export class Engine {
   readonly apiVersion: string
   readonly containers: Containers
   readonly images: Images
+  readonly builds: Builds
   readonly #calls: Calls
 
-  private constructor(transport: Transport, apiVersion: string) {
+  private constructor(transport: Transport, apiVersion: string, builder: string | undefined) {
     this.dialect = transport.dialect
     this.socket = transport.socket
     this.apiVersion = apiVersion
     this.#calls = new Calls(transport, `/v${apiVersion}`)
     this.containers = new Containers(this.#calls)
     this.images = new Images(this.#calls)
+    this.builds = new Builds(this.#calls, this.images, builder)
   }
 
   /**
@@ -49,7 +52,9 @@ export class Engine {
         { facts: { socket, version: theirs, oldest: OLDEST_API }, hint: `${dialect.kind} version` },
       )
     }
-    return new Engine(new Transport(socket, dialect), compareVersions(theirs, NEWEST_API) < 0 ? theirs : NEWEST_API)
+    const agreed = compareVersions(theirs, NEWEST_API) < 0 ? theirs : NEWEST_API
+    const builder = headers['builder-version']
+    return new Engine(new Transport(socket, dialect), agreed, typeof builder === 'string' ? builder : undefined)
   }
 
   /** A sign of life. */

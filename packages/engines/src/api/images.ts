@@ -3,19 +3,7 @@ import type { RequestBody } from '../http/upload.ts'
 import type { Calls } from './calls.ts'
 import { ifMissing } from './containers.ts'
 import type { ImageInspection, ImageSummary } from './types.ts'
-
-export interface BuildOptions {
-  /** Name of the result. */
-  tag: string
-  /** Path of the Dockerfile in the context. */
-  dockerfile?: string
-  buildArgs?: Record<string, string>
-  target?: string
-  noCache?: boolean
-  labels?: Record<string, string>
-  /** Of the steps that run something: `none`, `host`, a network's name. The engine's own choice when absent. */
-  network?: string
-}
+import { wholeArchive } from './whole-archive.ts'
 
 /** Images of an engine. `reference` is a name or an id. */
 export class Images {
@@ -63,11 +51,15 @@ export class Images {
     }
   }
 
-  /** Images as one `docker save` archive, made while it is read. */
+  /**
+   * Images as one `docker save` archive, made while it is read: whole, or an error. A chunk is the caller's until it asks for the
+   * next. Nothing comes as long as the engine prepares it, which it does on its own disk.
+   */
   save(references: string[], progress: Progress): AsyncGenerator<Buffer> {
     // One parameter for each name: Docker reads no list in one.
     const query = references.map((name) => `names=${encodeURIComponent(name)}`).join('&')
-    return this.#calls.bytes({ method: 'GET', path: `/images/get?${query}`, timeoutMs: 0 }, progress)
+    const request = { method: 'GET', path: `/images/get?${query}`, timeoutMs: 0 } as const
+    return wholeArchive(this.#calls.bulk(request, progress), 'GET /images/get', this.#calls.transport.dialect)
   }
 
   /**
@@ -77,29 +69,6 @@ export class Images {
   async remove(reference: string, progress: Progress, keepParents = false): Promise<void> {
     const query = { noprune: keepParents ? 'true' : undefined }
     await this.#calls.status({ method: 'DELETE', path: at(reference), query, accept: [404] }, progress)
-  }
-
-  /**
-   * Builds from a context that is sent as it is made. Yields what the builder says, line by line; ending the loop or the progress
-   * ends the build. Throws `failed_precondition/engine_failed` with the builder's words when a step fails.
-   */
-  async *build(context: RequestBody, options: BuildOptions, progress: Progress): AsyncGenerator<string> {
-    const query = {
-      t: options.tag,
-      dockerfile: options.dockerfile,
-      buildargs: options.buildArgs && JSON.stringify(options.buildArgs),
-      labels: options.labels && JSON.stringify(options.labels),
-      target: options.target,
-      networkmode: options.network,
-      nocache: options.noCache ? 'true' : undefined,
-      rm: 'true',
-      forcerm: 'true',
-    }
-    const request = { method: 'POST', path: '/build', query, body: context, timeoutMs: 0 } as const
-    for await (const line of this.#calls.lines(request, progress)) {
-      const said = line.stream ?? line.status
-      if (typeof said === 'string') yield said
-    }
   }
 
   /** Throws `not_found/engine_image_not_found`. */

@@ -111,6 +111,8 @@ export interface ImageInspection {
   Size: number
   Architecture?: string
   RootFS?: { Type?: string; Layers?: string[] | null }
+  /** How its topmost layer is kept, where the engine says so. */
+  GraphDriver?: { Name: string; Data?: Record<string, string> | null } | null
   Config?: Record<string, unknown> | null
 }
 

@@ -27,7 +27,7 @@ export async function collect(
 }
 
 /** The lines of a stream, without their ends and without empty ones. Bounded: a line that is too long ends it. */
-export async function* lines(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
+export async function* lines(body: AsyncIterable<Buffer>, maxBytes = MAX_LINE_BYTES): AsyncGenerator<string> {
   let held: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
@@ -42,15 +42,18 @@ export async function* lines(body: AsyncIterable<Buffer>): AsyncGenerator<string
     }
     held.push(chunk.subarray(from))
     length += chunk.length - from
-    if (length > MAX_LINE_BYTES) throw tooLarge(MAX_LINE_BYTES)
+    if (length > maxBytes) throw tooLarge(maxBytes)
   }
   const last = Buffer.concat(held).toString('utf8').trim()
   if (last !== '') yield last
 }
 
 /** The objects of a stream of JSON lines; what is no object is left out. */
-export async function* jsonLines(body: AsyncIterable<Buffer> | Readable): AsyncGenerator<Record<string, unknown>> {
-  for await (const line of lines(body as AsyncIterable<Buffer>)) {
+export async function* jsonLines(
+  body: AsyncIterable<Buffer> | Readable,
+  maxLineBytes?: number,
+): AsyncGenerator<Record<string, unknown>> {
+  for await (const line of lines(body as AsyncIterable<Buffer>, maxLineBytes)) {
     let value: unknown
     try {
       value = JSON.parse(line)

@@ -51,6 +51,23 @@ describe('calls over a socket', () => {
     await hungUp
   })
 
+  test('that ask for another protocol and are not given it end as what they were answered', async () => {
+    const ask = async (answer: RequestListener, progress = none): Promise<unknown> => {
+      const transport = await to(answer)
+      return transport.upgrade({ method: 'POST', path: '/x', timeoutMs: 100 }, 'h2c', progress).catch((cause) => cause)
+    }
+    expect(await ask((_request, response) => response.writeHead(403).end('{"message":"not you"}'))).toMatchObject({
+      code: 'permission_denied',
+      reason: 'engine_refused',
+      facts: { detail: 'not you' },
+    })
+    expect(await ask((_request, response) => response.end('hello'))).toMatchObject({ reason: 'engine_refused' })
+    expect(await ask((request) => request.socket.destroy())).toMatchObject({ reason: 'engine_gone' })
+    expect(await ask(() => {})).toMatchObject({ reason: 'engine_silent' })
+    const abort = new AbortController()
+    expect(await ask(() => abort.abort(), new Progress({ signal: abort.signal }))).toMatchObject({ code: 'cancelled' })
+  })
+
   test('end when the other side hangs up in the middle of an answer', async () => {
     const transport = await to((_request, response) => {
       response.write('half')

@@ -1,10 +1,11 @@
 import http, { type IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
-import type { Progress } from '@coppice/protocol/wire'
+import type { CoppiceError, Progress } from '@coppice/protocol/wire'
 import type { Dialect } from '../dialect.ts'
 import { collect } from './body.ts'
 import { answerFault, connectionFault, silent } from './faults.ts'
-import { type RequestBody, sendBody } from './upload.ts'
+import { type RequestBody, sendBody, stalled } from './upload.ts'
 
 export interface EngineRequest {
   method: 'GET' | 'HEAD' | 'POST' | 'PUT' | 'DELETE'
@@ -12,7 +13,8 @@ export interface EngineRequest {
   path: string
   /** Undefined members are left out. */
   query?: Record<string, string | undefined>
-  headers?: Record<string, string>
+  /** A list is one header for each of its members. */
+  headers?: Record<string, string | string[]>
   json?: unknown
   body?: RequestBody
   /** Milliseconds from the last byte sent to the first of the answer. 0: no bound, for calls that answer when work is done. */
@@ -70,8 +72,8 @@ export class Transport {
         outgoing.once('error', reject)
         outgoing.once('close', () => reject(Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' })))
         outgoing.once('finish', () => {
-          if (timeoutMs > 0)
-            timer = setTimeout(() => outgoing.destroy(silent(this.socket, this.dialect, timeoutMs)), timeoutMs)
+          const over = () => (request.body ? stalled(timeoutMs) : silent(this.socket, this.dialect, timeoutMs))
+          if (timeoutMs > 0) timer = setTimeout(() => outgoing.destroy(over()), timeoutMs)
         })
       })
       const sent = sendBody(outgoing, request, answered)
@@ -90,12 +92,61 @@ export class Transport {
     }
   }
 
-  /** A stream of an answer, cut when the progress ends. Errors of the connection come out as `unavailable/engine_gone`. */
-  async *read(body: Readable, progress: Progress): AsyncGenerator<Buffer> {
+  /**
+   * Asks for another protocol on the call's connection, which is the caller's from then on; what the engine has sent already is
+   * in it. Throws what `send` does, also for an answer that is a success and no change of protocol.
+   */
+  async upgrade(request: EngineRequest, protocol: string, progress: Progress): Promise<Socket> {
+    progress.throwIfEnded()
+    const timeoutMs = request.timeoutMs ?? CALL_TIMEOUT_MS
+    const outgoing = http.request({
+      socketPath: this.socket,
+      method: request.method,
+      path: request.path + queryOf(request.query),
+      headers: { host: 'engine', connection: 'Upgrade', upgrade: protocol, ...request.headers },
+      agent: false,
+    })
+    const hangUp = (): void => void outgoing.destroy()
+    progress.signal.addEventListener('abort', hangUp, { once: true })
+    const timer = setTimeout(() => outgoing.destroy(silent(this.socket, this.dialect, timeoutMs)), timeoutMs)
+    try {
+      const answered = new Promise<{ socket: Socket } | { body: IncomingMessage }>((resolve, reject) => {
+        outgoing.once('upgrade', (_answer, socket: Socket, head) => {
+          if (head.length > 0) socket.unshift(head)
+          resolve({ socket })
+        })
+        outgoing.once('response', (body) => resolve({ body }))
+        outgoing.once('error', reject)
+        outgoing.once('close', () => reject(Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' })))
+      })
+      outgoing.end()
+      const answer = await answered
+      outgoing.on('error', () => {})
+      if ('body' in answer) throw notUpgraded(await this.#checked(request, answer.body), request, this.dialect)
+      const { socket } = answer
+      if (progress.signal.aborted) socket.destroy()
+      progress.throwIfEnded()
+      return socket
+    } catch (cause) {
+      outgoing.on('error', () => {})
+      outgoing.destroy()
+      progress.throwIfEnded()
+      throw connectionFault(cause, this.socket, this.dialect)
+    } finally {
+      clearTimeout(timer)
+      progress.signal.removeEventListener('abort', hangUp)
+    }
+  }
+
+  /**
+   * A stream of an answer, cut when the progress ends. Errors of the connection come out as `unavailable/engine_gone`.
+   * @param chunks of the body, when it is not read as it comes
+   */
+  async *read(body: Readable, progress: Progress, chunks: AsyncIterable<unknown> = body): AsyncGenerator<Buffer> {
     const hangUp = (): void => void body.destroy()
     progress.signal.addEventListener('abort', hangUp, { once: true })
     try {
-      for await (const chunk of body) yield chunk as Buffer
+      for await (const chunk of chunks) yield chunk as Buffer
       progress.throwIfEnded()
     } catch (cause) {
       progress.throwIfEnded()
@@ -114,6 +165,11 @@ export class Transport {
     body.destroy()
     throw answerFault(status, text, `${request.method} ${request.path}`, this.dialect)
   }
+}
+
+function notUpgraded({ status, body }: EngineAnswer, { method, path }: EngineRequest, dialect: Dialect): CoppiceError {
+  body.destroy()
+  return answerFault(status, 'it goes on with HTTP', `${method} ${path}`, dialect)
 }
 
 function queryOf(query: EngineRequest['query']): string {

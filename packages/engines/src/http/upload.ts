@@ -69,11 +69,12 @@ async function drained(outgoing: ClientRequest, answered: Promise<IncomingMessag
   }
 }
 
-function stalled(limit: number): CoppiceError {
+/** An engine that takes nothing of a body, or says nothing to all of it. */
+export function stalled(limit: number): CoppiceError {
   return new CoppiceError(
     'deadline_exceeded',
     'transfer_stalled',
-    `The engine has taken nothing for ${Math.round(limit / 1000)} s.`,
+    `The engine has taken nothing and said nothing for ${Math.round(limit / 1000)} s.`,
     { retryable: true, facts: { stallMs: limit }, hint: 'COPPICE_TRANSFER_STALL_SECS=600' },
   )
 }

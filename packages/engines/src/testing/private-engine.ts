@@ -41,7 +41,9 @@ export abstract class PrivateEngine {
   async start(): Promise<void> {
     const { program, args, env } = this.daemon()
     const log = openSync(join(this.dir, 'log'), 'a')
-    const daemon = spawn(program, args, { stdio: ['ignore', log, log], env: { ...process.env, ...env } })
+    // Below its folder, because a container's monitor writes files where it is.
+    const options = { cwd: this.dir, env: { ...process.env, ...env } }
+    const daemon = spawn(program, args, { ...options, stdio: ['ignore', log, log] })
     closeSync(log)
     let failed: string | undefined
     daemon.once('error', (cause) => {

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import type { Engine } from '@coppice/engines'
-import { CoppiceError, Progress } from '@coppice/protocol'
+import type { Engine, RegistryLogin } from '@coppice/engines'
+import { findCredentials } from '@coppice/images'
+import { Progress } from '@coppice/protocol'
 
-/** Lines of the log that an error brings along. */
-const LAST_LINES = 20
-
-/** Milliseconds for taking away what a failed build has left. */
+/** Milliseconds for taking the result out of the engine again. */
 const CLEAN_UP_MS = 60_000
+
+/** Docker's own registry, as the engine calls it and as references do. */
+const HUB = { called: 'registry-1.docker.io', named: 'docker.io' } as const
 
 export interface BuildRequest {
   /** Path of the Dockerfile in the context. */
@@ -32,76 +33,22 @@ export async function buildWith<T>(
   progress: Progress,
 ): Promise<T> {
   const tag = `coppice-build:${randomBytes(8).toString('hex')}`
-  const before = new Set((await engine.images.list([], progress, true)).map(({ Id }) => Id))
-  const log = new BuildLog(onLine)
-  const { noCache, ...named } = request
+  // The switch that Docker's own command line has.
+  const classic = process.env.DOCKER_BUILDKIT === '0'
   try {
-    for await (const text of engine.images.build({ chunks: context }, { tag, noCache, ...named }, progress))
-      log.add(text)
-    log.flush()
+    const options = { tag, classic, findLogin, ...request }
+    for await (const line of engine.builds.build({ chunks: context }, options, progress)) onLine(line)
     return await take(engine.images.save([tag], progress))
-  } catch (error) {
-    log.flush()
-    await removeMade(engine, log.made, before)
-    const failure = CoppiceError.from(error)
-    throw failure.reason === 'engine_failed' ? buildFailed(failure, log) : failure
   } finally {
     await engine.images.remove(tag, new Progress({ timeoutMs: CLEAN_UP_MS }), true).catch(() => {})
   }
 }
 
-/** What a builder says, in lines, and what is learnt from it. */
-class BuildLog {
-  readonly #onLine: (line: string) => void
-  #rest = ''
-  last: string[] = []
-  step = ''
-  /** Short ids of images that the steps have made. */
-  made: string[] = []
-
-  constructor(onLine: (line: string) => void) {
-    this.#onLine = onLine
-  }
-
-  add(text: string): void {
-    const lines = (this.#rest + text).split(/\r?\n/)
-    this.#rest = lines.pop() ?? ''
-    for (const line of lines) this.#line(line)
-  }
-
-  flush(): void {
-    if (this.#rest !== '') this.#line(this.#rest)
-    this.#rest = ''
-  }
-
-  #line(line: string): void {
-    if (/^(Step|STEP) \d+/.test(line)) this.step = line
-    const [, id] = /^ ---> ([0-9a-f]{12})$/.exec(line) ?? []
-    // What stands below FROM was there, or was pulled: it is not the build's.
-    if (id && !/^(Step|STEP) \d+\/\d+ ?: ?FROM /i.test(this.step)) this.made.push(id)
-    this.last = [...this.last.slice(1 - LAST_LINES), line]
-    this.#onLine(line)
-  }
-}
-
-/** The newest first: an image goes before the one that it was built on. What was there before the build is not touched. */
-async function removeMade(engine: Engine, made: string[], before: ReadonlySet<string>): Promise<void> {
-  const progress = new Progress({ timeoutMs: CLEAN_UP_MS })
-  const old = [...before].map((id) => id.replace(/^sha256:/, ''))
-  for (const id of made.toReversed()) {
-    if (old.some((known) => known.startsWith(id))) continue
-    const found = await engine.images.inspect(id, progress).catch(() => undefined)
-    // Somebody has given it a name meanwhile.
-    if (found === undefined || (found.RepoTags ?? []).length > 0) continue
-    await engine.images.remove(id, progress, true).catch(() => {})
-  }
-}
-
-function buildFailed(failure: CoppiceError, log: BuildLog): CoppiceError {
-  const [, status] = /(?:returned a non-zero code|exit (?:status|code)):? (\d+)/.exec(failure.message) ?? []
-  const at = log.step === '' ? '' : ` at ${log.step.trim()}`
-  return new CoppiceError('failed_precondition', 'build_failed', `The build failed${at}: ${failure.message}`, {
-    facts: { step: log.step.trim(), status: status === undefined ? null : Number(status), lastLines: log.last },
-    cause: failure,
-  })
+/** Who asks registries for base images: whoever asks for this gateway's pulls. */
+async function findLogin(host: string, signal: AbortSignal): Promise<RegistryLogin | undefined> {
+  const found = await findCredentials({ host: host === HUB.called ? HUB.named : host }, undefined, signal)
+  if (!found) return undefined
+  return 'identityToken' in found
+    ? { username: '', secret: found.identityToken }
+    : { username: found.username, secret: found.password }
 }

@@ -1,0 +1,16 @@
+import { CoppiceError } from '@coppice/protocol/wire'
+
+/** Lines of the log that an error brings along. */
+export const LAST_LINES = 20
+
+/** A build that ended at one of its steps, or before the first. `step`: as the builder shows it; empty when it is none. */
+export function buildFailed(cause: CoppiceError, step: string, lastLines: string[]): CoppiceError {
+  const detail = String(cause.facts.detail ?? cause.message).trim()
+  // The last one: the command, which stands before it, may speak of others.
+  const [, status] = /.*(?:returned a non-zero code|exit (?:status|code)):? (\d+)/s.exec(detail) ?? []
+  const at = step === '' ? '' : ` at ${step}`
+  return new CoppiceError('failed_precondition', 'build_failed', `The build failed${at}: ${detail}`, {
+    facts: { step, status: status === undefined ? null : Number(status), lastLines },
+    cause,
+  })
+}

@@ -1,0 +1,214 @@
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createWriteStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { PrivateDocker } from '@coppice/engines/testing'
+import { makeBusyboxArchive, RegistryServer } from '@coppice/images/testing'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { CoppiceCommand, type RunningCommand } from '../support/command.ts'
+import { GatewayProcess, makeHome } from '../support/gateway-process.ts'
+import { growthOf } from '../support/growth.ts'
+import { hostProcesses } from '../support/host.ts'
+import { openWorld, type World } from '../support/world.ts'
+
+const MiB = 1024 * 1024
+
+/** Folders with a Dockerfile, by a gateway beside a real Docker, whose BuildKit builds them. */
+describe('a folder with a Dockerfile', { timeout: 180_000 }, () => {
+  let docker: PrivateDocker | undefined
+  let why = ''
+  let world: World
+  let coppice: CoppiceCommand
+  let dir: string
+  let before: string
+
+  const said = async (...args: string[]) => (await (docker as PrivateDocker).run(...args)).output
+  const images = () => said('images', '--all', '--quiet', '--no-trunc')
+
+  beforeAll(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'coppice-builds-'))
+    const opened = await PrivateDocker.open()
+    if ('unavailable' in opened) {
+      why = opened.unavailable
+      return
+    }
+    docker = opened
+    await docker.run('import', await makeBusyboxArchive(join(dir, 'busybox.tar')), 'busybox:1')
+    before = await images()
+    world = await openWorld({}, { DOCKER_HOST: `unix://${docker.socket}`, DOCKER_CONFIG: join(docker.dir, 'config') })
+    coppice = new CoppiceCommand(world.gateway.home)
+  }, 120_000)
+  afterAll(async () => {
+    await world?.dispose()
+    await docker?.close()
+    rmSync(dir, { recursive: true, force: true })
+  }, 60_000)
+  /** Whatever a test did: the engine has no image and no container of it, and the gateway no file. */
+  afterEach(async () => {
+    if (!docker) return
+    await expect.poll(images, { timeout: 20_000 }).toBe(before)
+    expect(await said('ps', '--all', '--quiet')).toBe('')
+    expect(readdirSync(join(world.gateway.home, 'scratch'))).toEqual([])
+  })
+
+  const needs = (context: { skip: (why: string) => never }): PrivateDocker => docker ?? context.skip(why)
+  const folder = (files: Record<string, string>): string => {
+    const made = mkdtempSync(join(dir, 'context-'))
+    for (const [name, text] of Object.entries(files)) {
+      mkdirSync(join(made, name, '..'), { recursive: true })
+      writeFileSync(join(made, name), text)
+    }
+    return made
+  }
+  const names = async () => (await world.client.images.list()).map(({ name }) => name)
+  const shown = (command: RunningCommand, text: RegExp) =>
+    world.until(() => text.test(command.stderr), String(text), 30_000)
+
+  test('is built, is cached by its content, and runs', async (context) => {
+    needs(context)
+    const made = folder({
+      Dockerfile:
+        'FROM busybox:1\nCOPY greeting /greeting\nRUN --mount=type=cache,target=/c echo at work\nENV WHO=built\n',
+      greeting: 'hello',
+      '.dockerignore': 'secret',
+      secret: 'x',
+    })
+    const first = await coppice.run(['create', '--from', made])
+    expect(first).toMatchObject({ code: 0 })
+    expect(first.stderr).toMatch(/^#\d+ \[.*2\/3\] COPY greeting/m)
+    expect(first.stderr).toMatch(/^#\d+ \d+\.\d{3} at work$/m)
+    const box = world.client.sandboxes.get(first.stdout.trim())
+    expect((await box.exec('cat /greeting; echo " $WHO"')).stdout).toBe('hello built\n')
+    await box.remove()
+    const again = await coppice.run(['create', '--from', made])
+    expect(again.stderr).not.toMatch(/COPY/)
+    await world.client.sandboxes.remove(again.stdout.trim())
+  })
+
+  test('is built from the Dockerfile, the stage and the variables that were asked for', async (context) => {
+    needs(context)
+    const made = folder({ 'sub/My.Dockerfile': 'FROM busybox:1 AS a\nARG V\nENV V=$V\nFROM a AS b\nRUN exit 1\n' })
+    const flags = ['--file', 'sub/My.Dockerfile', '--target', 'a', '--build-arg', 'V=given', '--name', 'asked']
+    expect(await coppice.run(['image', 'build', made, ...flags, '--no-cache'])).toMatchObject({
+      code: 0,
+      stdout: 'asked\n',
+    })
+    const box = await world.create({ from: 'asked' })
+    expect((await box.exec('echo $V')).stdout).toBe('given\n')
+    await box.remove()
+  })
+
+  test('is built from a Dockerfile that is somewhere else, or comes by standard input', async (context) => {
+    needs(context)
+    const made = folder({
+      'in/greeting': 'hello',
+      'in/.dockerignore': 'secret',
+      'in/secret': 'x',
+      D: 'FROM busybox:1\nCOPY . /c\n',
+    })
+    const text = readFileSync(join(made, 'D'))
+    const built = await coppice.run(['image', 'build', join(made, 'in'), '-f', join(made, 'D')])
+    expect(built).toMatchObject({ code: 0 })
+    const again = await coppice.run(['image', 'build', join(made, 'in'), '-f', '-'], text)
+    expect(again).toMatchObject({ code: 0, stdout: built.stdout })
+    expect(again.stderr).toContain('cached by content')
+    const box = await world.create({ from: built.stdout.trim() })
+    expect((await box.exec('cat /c/greeting; ls /c')).stdout).toBe('hellogreeting\n')
+    await box.remove()
+  })
+
+  test('that does not build says which step, its last lines and its status, and leaves nothing', async (context) => {
+    needs(context)
+    const made = folder({ Dockerfile: 'FROM busybox:1\nRUN echo one > /one\nRUN echo it breaks here && exit 9\n' })
+    const failed = await coppice.run(['image', 'build', made, '--name', 'broken'])
+    expect(failed.code).toBe(1)
+    expect(failed.stderr).toMatch(/^#\d+ \d+\.\d{3} it breaks here$/m)
+    expect(failed.stderr).toMatch(/The build failed at \[3\/3\] RUN echo it breaks here/)
+    await expect(world.client.images.build(made, { name: 'broken' })).rejects.toMatchObject({
+      reason: 'build_failed',
+      facts: { step: expect.stringContaining('[3/3]'), status: 9, lastLines: ['it breaks here'] },
+    })
+    expect(await names()).not.toContain('broken')
+  })
+
+  for (const [how, signal] of [
+    ['Ctrl-C', 'SIGINT'],
+    ['the death of who asked for it', 'SIGKILL'],
+  ] as const) {
+    test(`ends with ${how}, and so does what it was running`, async (context) => {
+      needs(context)
+      const word = `w${randomBytes(8).toString('hex')}`
+      const made = folder({ Dockerfile: `FROM busybox:1\nRUN echo here; sleep 100000; : ${word}\n` })
+      const running = () =>
+        hostProcesses().filter(({ cmdline }) => cmdline.startsWith('/bin/sh') && cmdline.includes(word))
+      const command = coppice.start(['image', 'build', made, '--name', 'ended'])
+      await shown(command, /^#\d+ \d+\.\d{3} here$/m)
+      expect(running()).not.toEqual([])
+      command.child.kill(signal)
+      await command.ended
+      await expect.poll(running, { timeout: 20_000 }).toEqual([])
+      expect(await names()).not.toContain('ended')
+    })
+  }
+
+  test('may build on an image of a registry that asks who is asking', async (context) => {
+    const engine = needs(context)
+    const missing = await RegistryServer.missing()
+    if (missing) context.skip(missing)
+    const registry = await RegistryServer.start({ login: { username: 'me', password: 'my word' } })
+    try {
+      const name = `${registry.host}/team/base:1`
+      await engine.run('tag', 'busybox:1', name)
+      await engine.run('login', '--username', 'me', '--password', 'my word', registry.host)
+      expect((await engine.run('push', name)).exitCode).toBe(0)
+      await engine.run('rmi', '--no-prune', name)
+      const made = folder({ Dockerfile: `FROM ${name}\nRUN echo on it > /file\n` })
+      expect(await coppice.run(['image', 'build', made, '--name', 'on-private'])).toMatchObject({ code: 0 })
+      await engine.run('logout', registry.host)
+      await engine.run('builder', 'prune', '--all', '--force')
+      const other = folder({ Dockerfile: `FROM ${name}\nRUN echo again > /file\n` })
+      expect(await coppice.run(['image', 'build', other, '--name', 'refused'])).toMatchObject({ code: 1 })
+      const log = readFileSync(join(world.gateway.home, 'logs', 'gateway.log'), 'utf8')
+      expect(log).not.toMatch(new RegExp(`my word|${Buffer.from('me:my word').toString('base64')}`))
+    } finally {
+      await registry.stop()
+    }
+  })
+
+  test('of 1 GiB is sent with the gateway’s memory flat', async (context) => {
+    needs(context)
+    const made = folder({ Dockerfile: 'FROM busybox:1\nRUN echo built\n' })
+    const big = createWriteStream(join(made, 'big'))
+    const random = randomBytes(MiB)
+    for (let at = 0; at < 1024; at++) if (!big.write(random)) await once(big, 'drain')
+    big.end()
+    await once(big, 'close')
+    // What the thread of the store takes is there before: see docs/images.md.
+    const small = folder({ Dockerfile: 'FROM busybox:1\nRUN echo warm\n' })
+    expect(await coppice.run(['image', 'build', small, '--name', 'warm'])).toMatchObject({ code: 0 })
+    const grown = await growthOf({ gateway: world.gateway.pid }, async () => {
+      expect(await coppice.run(['image', 'build', made, '--name', 'big'])).toMatchObject({ code: 0 })
+    })
+    expect(grown.gateway).toBeLessThanOrEqual(64 * MiB)
+    rmSync(made, { recursive: true })
+    await said('builder', 'prune', '--all', '--force')
+  })
+
+  test('is built by the classic builder when the gateway’s environment says so', async (context) => {
+    const engine = needs(context)
+    const env = { DOCKER_HOST: `unix://${engine.socket}`, DOCKER_BUILDKIT: '0' }
+    const gateway = new GatewayProcess(makeHome(), env)
+    await gateway.start()
+    try {
+      const made = folder({ Dockerfile: 'FROM busybox:1\nRUN echo at work; exit 9\n' })
+      const failed = await new CoppiceCommand(gateway.home).run(['image', 'build', made])
+      expect(failed.code).toBe(1)
+      expect(failed.stderr).toMatch(/classic builder, not with BuildKit: so it was asked for/)
+      expect(failed.stderr).toMatch(/The build failed at Step 2\/2 : RUN echo at work/)
+    } finally {
+      await gateway.stop()
+      await gateway.dispose()
+    }
+  })
+})
