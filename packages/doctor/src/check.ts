@@ -11,10 +11,11 @@
  * - A finding ends with **one next command that really helps**. It is never the doctor itself.
  * - What is absent and not needed (an engine that is not installed) is a note for people, no finding.
  */
+
+import type { Home } from '@coppice/protocol/home'
 import type { Progress } from '@coppice/protocol/wire'
 import type { Effects, Outcome } from './effects.ts'
 import type { GatewayState } from './gateway-state.ts'
-import type { Home } from './home.ts'
 
 /** error: something does not work or is damaged. warning: it will hurt later. unverified: it could not be looked at. */
 export type Severity = 'error' | 'warning' | 'unverified'

@@ -3,9 +3,9 @@ import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, ut
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { makeBusyboxArchive } from '@coppice/images/testing'
+import { homeAt } from '@coppice/protocol/home'
 import { FileRegistry } from '@coppice/registry'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { homeAt } from './home.ts'
 import { hierarchies, removeHomeGroups, sandboxGroups } from './host/cgroups.ts'
 import { mounts } from './host/mounts.ts'
 import { CoppiceCommand } from './testing/gateway.ts'
@@ -149,7 +149,7 @@ describe('a machine with every damage', () => {
 
 describe('a look', () => {
   it('writes nothing, whatever there is to see, and leaves nothing on the machine', async () => {
-    await coppice.start()
+    await coppice.start({ ownBundle: true })
     await coppice.run('create', '--from', 'busybox', '--name', 'box')
     await coppice.run('gateway', 'stop')
     plant(home, 'containers.json', '{"entries":[1]}')
@@ -333,32 +333,8 @@ describe('runtimes', () => {
     expect(run.report.findings.map(({ hint }) => hint).join()).not.toContain('coppice doctor')
   }, 60_000)
 
-  it('that hang are given up, and say so', async () => {
-    plant(home, 'bin/podman', '#!/bin/sh\nexec sleep 98765.4\n', 0o755)
-    const env = { PATH: `${join(home, 'bin')}:${process.env.PATH}` }
-    const run = await doctor(home, only('engines/podman'), { env })
-    expect(run.report.findings).toMatchObject([{ severity: 'warning', message: expect.stringContaining('no answer') }])
-    expect(spawnSync('pgrep', ['-f', 'sleep 98765\\.4']).stdout.toString()).toBe('')
-  }, 60_000)
-
-  it('KVM is never taken for working by its device', async (ctx) => {
-    if (!existsSync('/dev/kvm')) return ctx.skip('this machine has no /dev/kvm')
-    plant(
-      home,
-      'bin/qemu-system-x86_64',
-      '#!/bin/sh\ncase $1 in --version) echo QEMU 1;; *) exec sleep 1000;; esac\n',
-      0o755,
-    )
-    const kernel = plant(home, 'kernel', '')
-    const env = { PATH: `${join(home, 'bin')}:${process.env.PATH}`, COPPICE_KERNEL: kernel }
-    const run = await doctor(home, only('vm/kvm'), { env })
-    expect(run.report.findings).toMatchObject([
-      { checkId: 'vm/kvm', severity: 'warning', message: expect.stringContaining('did not boot') },
-    ])
-  }, 60_000)
-
   it('a bundle that is damaged is told', async () => {
-    await coppice.start()
+    await coppice.start({ ownBundle: true })
     const id = await coppice.run('create', '--from', 'busybox')
     await coppice.run('rm', id)
     expect(await doctor(home, only('runtimes/bundle'))).toMatchObject({ code: 0 })

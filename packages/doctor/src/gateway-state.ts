@@ -1,5 +1,5 @@
+import type { Home } from '@coppice/protocol/home'
 import { Coppice, CoppiceError, runningGateway } from '@coppice/sdk'
-import type { Home } from './home.ts'
 
 /** Milliseconds for one answer of a gateway. It takes one. */
 const ANSWER_MS = 2_000

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { resetSocket, splice } from '@coppice/protocol/splice'
 import { CoppiceError } from '@coppice/protocol/wire'
-import { resetSocket, splice } from './splice.ts'
 
 export interface ForwardOptions {
   /** Port here; 0 or absent: any free one. */

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Home } from '@coppice/protocol/home'
 import { Progress } from '@coppice/protocol/wire'
 import { type InspectedKind, inspectRegistry } from '@coppice/registry'
 import { isAbsent } from '../faults.ts'
-import type { Home } from '../home.ts'
 import { sandboxGroups } from '../host/cgroups.ts'
 import { run } from '../host/command.ts'
 

@@ -1,7 +1,7 @@
+import type { Home } from '@coppice/protocol/home'
 import { type Check, finding } from '../check.ts'
 import { registryFile, survey } from '../drift/survey.ts'
 import { quoted } from '../faults.ts'
-import type { Home } from '../home.ts'
 import { removeGroup, sandboxGroups } from '../host/cgroups.ts'
 import { lookTwice } from './look-twice.ts'
 

@@ -1,9 +1,9 @@
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Home } from '@coppice/protocol/home'
 import { type Check, finding } from '../check.ts'
 import { isGone, registryFile, survey } from '../drift/survey.ts'
 import { isAbsent, quoted } from '../faults.ts'
-import type { Home } from '../home.ts'
 import { lookTwice } from './look-twice.ts'
 
 /** Socket folders of sandboxes that are not there any more. */

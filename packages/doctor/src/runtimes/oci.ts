@@ -1,7 +1,7 @@
+import { homeAt } from '@coppice/protocol/home'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { type Check, finding } from '../check.ts'
 import { readConfig } from '../config.ts'
-import { homeAt } from '../home.ts'
 import { removeHomeGroups } from '../host/cgroups.ts'
 import { inTrialFolder } from './trial.ts'
 

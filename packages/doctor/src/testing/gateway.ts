@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { mkdirSync, symlinkSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { makeBusyboxArchive } from '@coppice/images/testing'
@@ -23,8 +24,16 @@ export class CoppiceCommand {
     return stdout.trim()
   }
 
-  /** A running gateway with the image `busybox`. */
-  async start(): Promise<void> {
+  /**
+   * A running gateway with the image `busybox`.
+   * @param ownBundle a runtime bundle in the home itself; else one serves all homes of a test run
+   */
+  async start({ ownBundle = false } = {}): Promise<void> {
+    const shared = process.env.COPPICE_TEST_SHARED
+    if (shared && !ownBundle) {
+      mkdirSync(join(shared, 'runtime'), { recursive: true })
+      symlinkSync(join(shared, 'runtime'), join(this.home, 'runtime'))
+    }
     await this.run('gateway', 'start')
     const archive = await makeBusyboxArchive(join(this.home, '..', 'busybox.tar'))
     await this.run('image', 'import', archive, '--name', 'busybox')

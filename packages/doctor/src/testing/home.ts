@@ -12,12 +12,12 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { homeAt } from '@coppice/protocol/home'
 import { Progress } from '@coppice/protocol/wire'
 import { FileRegistry } from '@coppice/registry'
 import { afterAll } from 'vitest'
 import type { Check, CheckContext, Finding } from '../check.ts'
 import type { GatewayState } from '../gateway-state.ts'
-import { homeAt } from '../home.ts'
 import type { JsonReport } from '../report/json.ts'
 import { type CheckReport, detectAll, type Report, repairAll, type Surroundings } from '../runner.ts'
 

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { resetSocket } from '@coppice/protocol/splice'
 import { addTrailers } from './headers.ts'
-import { resetSocket } from './splice.ts'
 
 /** Bytes that may wait for the client before the sandbox is made to wait. As in relay/pump.ts. */
 const AHEAD_BYTES = 256 * 1024

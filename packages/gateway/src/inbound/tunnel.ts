@@ -1,9 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { CoppiceError, PORT_UPGRADE } from '@coppice/protocol'
+import { splice } from '@coppice/protocol/splice'
 import type { PortDialer } from './port-dialer.ts'
 import type { PreviewTarget } from './preview.ts'
-import { splice } from './splice.ts'
 
 const CONNECT_PATH = /^\/v1\/sandboxes\/([^/?#]+)\/ports\/([1-9]\d{0,4})\/connect$/
 

@@ -1,9 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { splice } from '@coppice/protocol/splice'
 import { type Inward, noAnswer, sendAnswer, startInward } from './exchange.ts'
 import { outwardHeaders, type RawHeaders } from './headers.ts'
 import type { PortAgent } from './port-agent.ts'
-import { splice } from './splice.ts'
 
 /** What a client that asked for another protocol is answered with: its connection as it is, and an answer to write on it. */
 export interface UpgradeClient {

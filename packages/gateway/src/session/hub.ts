@@ -1,16 +1,8 @@
-import { timingSafeEqual } from 'node:crypto'
 import { chmodSync, mkdirSync, rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import { join } from 'node:path'
-import {
-  CoppiceError,
-  type Progress,
-  SESSION_VERSIONS,
-  type SessionHello,
-  SessionHelloSchema,
-  type SessionWelcome,
-} from '@coppice/protocol'
-import { readFirstLine } from './hello.ts'
+import { CoppiceError, type Progress } from '@coppice/protocol'
+import { greet } from './greet.ts'
 import { Link } from './link.ts'
 import { Waiters } from './waiters.ts'
 
@@ -188,46 +180,6 @@ export class SessionHub {
       entry.link = undefined
       if (this.#entries.get(sandboxId) === entry) this.#options.onLost(sandboxId)
     })
-  }
-}
-
-/** Reads and answers the hello. Undefined when it was refused; the socket is then ended. */
-async function greet(
-  socket: Socket,
-  sandboxId: string,
-  token: Buffer,
-  leaseMs: number,
-): Promise<SessionHello | undefined> {
-  const refuse = (error: CoppiceError): undefined => {
-    const welcome: SessionWelcome = { ok: false, error: { ...error.toBody() } }
-    socket.end(`${JSON.stringify(welcome)}\n`)
-    socket.destroySoon()
-    return undefined
-  }
-  const hello = SessionHelloSchema.safeParse(parseJson(await readFirstLine(socket)))
-  if (!hello.success) return refuse(new CoppiceError('invalid_argument', 'bad_hello', 'The hello could not be read.'))
-  const presented = Buffer.from(hello.data.token)
-  if (hello.data.sandboxId !== sandboxId || presented.length !== token.length || !timingSafeEqual(presented, token)) {
-    return refuse(new CoppiceError('unauthenticated', 'bad_token', 'The token is not the one of this sandbox.'))
-  }
-  const version = SESSION_VERSIONS.find((known) => hello.data.versions.includes(known))
-  if (version === undefined) {
-    return refuse(
-      new CoppiceError('unsupported', 'session_version', 'No common session protocol version.', {
-        facts: { gateway: SESSION_VERSIONS, supervisor: hello.data.versions },
-      }),
-    )
-  }
-  const welcome: SessionWelcome = { ok: true, version, leaseMs }
-  socket.write(`${JSON.stringify(welcome)}\n`)
-  return hello.data
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
   }
 }
 

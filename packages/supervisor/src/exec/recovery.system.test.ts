@@ -192,7 +192,7 @@ test('SIGTERM ends execs in order and tells their ends before the session goes',
     await eventually(async () => (await sandbox.info()).execs.running === 2)
     await eventually(async () => {
       const { execs } = await sandbox.json<{ execs: ExecInfo[] }>('GET', '/execs')
-      return execs[0]?.outputEnd === 6
+      return execs.some(({ outputEnd }) => outputEnd === 6)
     })
     const ended = once(sandbox.process as NonNullable<typeof sandbox.process>, 'exit')
     sandbox.process?.kill('SIGTERM')

@@ -1,81 +1,65 @@
 import { readFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { join } from 'node:path'
 import { quote } from '../launch/script.ts'
-import { listGroups, makeGroup, readCounter, readPids, removeGroup, signalPids, until, writeControl } from './cgroup.ts'
-import type { KillScope, KillScopes, ScopeEntry, ScopeMark } from './kill-scope.ts'
-import { sendSignal } from './processes.ts'
+import {
+  FREEZE_LIMIT_MS,
+  listGroups,
+  makeGroup,
+  readCounter,
+  readPids,
+  removeGroup,
+  signalPids,
+  until,
+  writeControl,
+} from './cgroup.ts'
+import type { Group, Hierarchy } from './cgroup-scopes.ts'
 
 const SIGKILL = 9
 
-/** Milliseconds for a freezer to stop its processes. One in an uninterruptible wait can take longer: then it is tried again. */
-const FREEZE_LIMIT_MS = 200
-
-/** Prefix of the groups that supervisors make. */
-const PREFIX = 'x'
-
-/** Scopes made of one memory and one freezer cgroup each, under folders that were delegated to the sandbox. */
-export class CgroupV1Scopes implements KillScopes {
+/** One memory and one freezer cgroup for each name. */
+export class CgroupV1 implements Hierarchy {
   readonly kind = 'cgroup-v1'
-  readonly #root: string
-  #next = 0
-  readonly #released = new Set<CgroupV1Scope>()
+  readonly #memory: string
+  readonly #freezer: string
 
   /** `root` holds the writable folders `memory` and `freezer`. */
   constructor(root: string) {
-    this.#root = root
+    this.#memory = join(root, 'memory')
+    this.#freezer = join(root, 'freezer')
   }
 
-  async create(): Promise<CgroupV1Scope> {
-    const name = `${PREFIX}${this.#next++}`
-    const memory = join(this.#root, 'memory', name)
-    const freezer = join(this.#root, 'freezer', name)
+  prepare(): void {}
+
+  list(): Iterable<string> {
+    return new Set([...listGroups(this.#memory), ...listGroups(this.#freezer)])
+  }
+
+  make(name: string): void {
+    const memory = join(this.#memory, name)
     makeGroup(memory)
     try {
-      makeGroup(freezer)
+      makeGroup(join(this.#freezer, name))
     } catch (error) {
       removeGroup(memory)
       throw error
     }
-    return new CgroupV1Scope(memory, freezer, (scope) => this.#released.add(scope))
   }
 
-  async clear(lost: readonly ScopeMark[]): Promise<void> {
-    const names = new Set([...listGroups(join(this.#root, 'memory')), ...listGroups(join(this.#root, 'freezer'))])
-    const left = [...names].filter((name) => name.startsWith(PREFIX))
-    await Promise.all(
-      left.map(async (name) => {
-        const scope = new CgroupV1Scope(join(this.#root, 'memory', name), join(this.#root, 'freezer', name), () => {})
-        if (lost.some((mark) => mark.scope === name)) await scope.kill()
-        if (!scope.remove()) this.#released.add(scope)
-        this.#next = Math.max(this.#next, Number.parseInt(name.slice(PREFIX.length), 10) + 1 || 0)
-      }),
-    )
-  }
-
-  sweep(): void {
-    for (const scope of this.#released) if (scope.remove()) this.#released.delete(scope)
+  at(name: string): Group {
+    return new GroupV1(join(this.#memory, name), join(this.#freezer, name))
   }
 }
 
-class CgroupV1Scope implements KillScope {
-  readonly name: string
-  readonly entry: ScopeEntry
+class GroupV1 implements Group {
+  readonly prologue: string
   readonly #memory: string
   readonly #freezer: string
-  readonly #onRelease: (scope: CgroupV1Scope) => void
-  #main = 0
 
-  constructor(memory: string, freezer: string, onRelease: (scope: CgroupV1Scope) => void) {
-    this.name = basename(memory)
+  constructor(memory: string, freezer: string) {
     this.#memory = memory
     this.#freezer = freezer
-    this.#onRelease = onRelease
     const enter = (group: string) => `echo 0 >${quote(join(group, 'cgroup.procs'))}`
-    this.entry = { wrapper: [], prologue: `${enter(memory)} && ${enter(freezer)}` }
-  }
-
-  started(_launcher: number, main: number): void {
-    this.#main = main
+    this.prologue = `${enter(memory)} && ${enter(freezer)}`
   }
 
   populated(): boolean {
@@ -91,32 +75,14 @@ class CgroupV1Scope implements KillScope {
     }
   }
 
-  signalGroup(signal: number): boolean {
-    return sendSignal(-this.#main, signal)
-  }
-
-  hold(): void {}
-
-  async kill(): Promise<void> {
-    while (this.populated()) {
-      await this.signalAll(SIGKILL)
-      await until(() => !this.populated(), FREEZE_LIMIT_MS)
-    }
+  killAll(): Promise<void> {
+    return this.signalAll(SIGKILL)
   }
 
   oomKilled(): boolean {
     return readCounter(join(this.#memory, 'memory.oom_control'), 'oom_kill') > 0
   }
 
-  waitStatus(): undefined {
-    return undefined
-  }
-
-  release(): void {
-    if (!this.remove()) this.#onRelease(this)
-  }
-
-  /** Removes both groups; false while something lives in one of them. */
   remove(): boolean {
     const memory = removeGroup(this.#memory)
     return removeGroup(this.#freezer) && memory

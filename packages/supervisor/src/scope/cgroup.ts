@@ -6,6 +6,9 @@ import { sendSignal } from './processes.ts'
 const POLL_MS = 2
 const SLOWEST_POLL_MS = 50
 
+/** Milliseconds for a freezer to stop its processes. One in an uninterruptible wait can take longer: then it is tried again. */
+export const FREEZE_LIMIT_MS = 200
+
 /** Pids in a `cgroup.procs` file as this PID namespace sees them; 0 (a process outside of it) is left out. */
 export function readPids(procsFile: string): number[] {
   try {

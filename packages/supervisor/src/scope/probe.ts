@@ -3,8 +3,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FifoStore } from '../launch/fifo.ts'
 import type { Tools } from '../paths.ts'
-import { CgroupV1Scopes } from './cgroup-v1.ts'
-import { CgroupV2Scopes } from './cgroup-v2.ts'
+import { CgroupScopes } from './cgroup-scopes.ts'
+import { CgroupV1 } from './cgroup-v1.ts'
+import { CgroupV2 } from './cgroup-v2.ts'
 import type { KillScopes } from './kill-scope.ts'
 import { SubreaperScopes } from './subreaper.ts'
 
@@ -23,11 +24,11 @@ export async function probeScopes(cgroupDir: string, fifos: FifoStore, tools: To
 
 function cgroupV1(root: string): KillScopes | undefined {
   const there = ['memory', 'freezer'].every((controller) => existsSync(join(root, controller, 'cgroup.procs')))
-  return there ? new CgroupV1Scopes(root) : undefined
+  return there ? new CgroupScopes(new CgroupV1(root)) : undefined
 }
 
 function cgroupV2(root: string): KillScopes | undefined {
-  return existsSync(join(root, 'cgroup.controllers')) ? new CgroupV2Scopes(root) : undefined
+  return existsSync(join(root, 'cgroup.controllers')) ? new CgroupScopes(new CgroupV2(root)) : undefined
 }
 
 async function canEnter(scopes: KillScopes, tools: Tools): Promise<boolean> {

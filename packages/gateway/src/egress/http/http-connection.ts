@@ -8,6 +8,8 @@ import type { SandboxEgress } from '../sandbox.ts'
 import { resetStream, startDuplex } from '../session-link.ts'
 import { cutSocket } from '../tunnel/cut-socket.ts'
 import { Join } from '../tunnel/join.ts'
+import { linger } from '../tunnel/linger.ts'
+import { Stillness } from '../tunnel/stillness.ts'
 import { answerBytes, badRequest, sendAnswer } from './answer.ts'
 import { ClientPlace } from './client-place.ts'
 import type { Served } from './engine.ts'
@@ -18,9 +20,6 @@ import { type Switched, switchByUpgrade, switchToTunnel } from './switch-protoco
 
 /** Requests that may wait behind the one that is under way. Browsers and tools send none ahead. */
 const MAX_PIPELINED = 16
-
-/** Milliseconds that a program has to read a last answer and to close. */
-const LINGER_MS = 2_000
 
 /** A connection on which programs send plain requests to the proxy: each is judged and sent on by itself. */
 export class HttpConnection implements Connection, Served {
@@ -42,8 +41,7 @@ export class HttpConnection implements Connection, Served {
   #closing = false
   /** A head is awaited since then, as `performance.now()`; undefined: none has begun. */
   #headSince: number | undefined = performance.now()
-  #moved = -1
-  #movedAt = 0
+  readonly #stillness = new Stillness()
   #over = false
 
   constructor(sandbox: SandboxEgress, from: Attachment, id: number, exec: string | null) {
@@ -87,13 +85,9 @@ export class HttpConnection implements Connection, Served {
       this.#join.sweep(now)
       return
     }
-    const moved = (this.#socket?.bytesRead ?? 0) + this.#place.agent.bytes
-    if (moved !== this.#moved) {
-      this.#moved = moved
-      this.#movedAt = now
-    }
+    const stillMs = this.#stillness.of((this.#socket?.bytesRead ?? 0) + this.#place.agent.bytes, now)
     if (this.#headSince !== undefined && now - this.#headSince > firstBytesMs) this.#tooSlow()
-    else if (now - this.#movedAt > idleMs) this.cut('idle')
+    else if (stillMs > idleMs) this.cut('idle')
   }
 
   request(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
@@ -213,9 +207,10 @@ export class HttpConnection implements Connection, Served {
 
   #lingerOn(): void {
     this.#headSince = undefined
-    this.#socket?.removeAllListeners('data').resume()
-    const timer = setTimeout(() => this.cut('closed'), LINGER_MS)
-    this.#socket?.once('close', () => clearTimeout(timer))
+    const socket = this.#socket
+    if (!socket) return
+    socket.removeAllListeners('data').resume()
+    linger(socket, () => this.cut('closed'))
   }
 
   #finish(end: string, deniedBy?: string): void {

@@ -3,8 +3,10 @@ import type { Duplex } from 'node:stream'
 import { type GateVerdict, inspect, tooSlow } from '../sniff/gate.ts'
 import { cutSocket } from './cut-socket.ts'
 import { Gate } from './gate.ts'
+import { linger } from './linger.ts'
 import { pour } from './pour.ts'
 import { refusalBytes } from './refusal-bytes.ts'
+import { Stillness } from './stillness.ts'
 import type { Valve } from './valve.ts'
 
 /** The program's side of a connection: a stream of the session, or what stands for one. */
@@ -31,9 +33,6 @@ export interface JoinOptions {
   onEnd: (end: string, refused: (GateVerdict & { is: 'refuse' }) | undefined) => void
 }
 
-/** Milliseconds that a program has to take the answer to a refusal and to close. */
-const LINGER_MS = 2_000
-
 /**
  * Makes a program's connection and one outside into one, and owns both from then on. Ends travel each way by themselves; a
  * reset of one side resets the other.
@@ -46,8 +45,7 @@ export class Join {
   #insideEnded = false
   #outsideEnded = false
   #over = false
-  #moved = -1
-  #movedAt = 0
+  readonly #stillness = new Stillness()
 
   constructor(inside: Inside, outside: Socket, options: JoinOptions) {
     this.#inside = inside
@@ -83,15 +81,11 @@ export class Join {
   sweep(now: number): void {
     if (this.#over) return
     const { limits } = this.#options
-    const moved = this.#outside.bytesRead + this.#outside.bytesWritten
-    if (moved !== this.#moved) {
-      this.#moved = moved
-      this.#movedAt = now
-    }
+    const stillMs = this.#stillness.of(this.#outside.bytesRead + this.#outside.bytesWritten, now)
     const gate = this.#gate
     if (gate?.since !== undefined && now - gate.since > limits.firstBytesMs) this.#refuse(tooSlow(gate.bytes))
     const halfOpen = this.#insideEnded !== this.#outsideEnded
-    if (now - this.#movedAt > (halfOpen ? limits.halfOpenMs : limits.idleMs)) this.cut(halfOpen ? 'half_open' : 'idle')
+    if (stillMs > (halfOpen ? limits.halfOpenMs : limits.idleMs)) this.cut(halfOpen ? 'half_open' : 'idle')
   }
 
   #open(): void {
@@ -157,8 +151,7 @@ export class Join {
     }
     duplex.resume()
     duplex.end(refusalBytes(verdict))
-    const timer = setTimeout(() => this.#inside.reset(), LINGER_MS)
-    duplex.once('close', () => clearTimeout(timer))
+    linger(duplex, () => this.#inside.reset())
   }
 
   #finish(end: string, refused: (GateVerdict & { is: 'refuse' }) | undefined): void {

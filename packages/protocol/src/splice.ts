@@ -1,8 +1,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
-import { TLSSocket } from 'node:tls'
 
-/** Bytes that may wait at one end before the other is made to wait. As in relay/pump.ts. */
+/** Bytes that may wait at one end before the other is made to wait. As in the gateway's relay/pump.ts. */
 const AHEAD_BYTES = 256 * 1024
 
 /**
@@ -55,7 +54,7 @@ function pour(from: Duplex, to: Duplex): void {
     ended = true
     flushSoon()
   }
-  // A client may have said its last while its connection was still being made.
+  // It may have said its last while the other one was still being made.
   if (from.readableEnded) onEnd()
   else from.once('end', onEnd)
   from.resume()
@@ -65,7 +64,7 @@ function pour(from: Duplex, to: Duplex): void {
 export function resetSocket(stream: Duplex): void {
   stream.on('error', () => {})
   // TLS has no reset, and its end is easily taken for a clean one: what lies below it is reset.
-  const below = stream instanceof TLSSocket ? (stream as { _parent?: unknown })._parent : stream
-  if (below instanceof Socket && !(below instanceof TLSSocket)) below.resetAndDestroy()
+  const below = (stream as { _parent?: unknown })._parent ?? stream
+  if (below instanceof Socket && !('encrypted' in below)) below.resetAndDestroy()
   stream.destroy(new Error('the other side was reset'))
 }
