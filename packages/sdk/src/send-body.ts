@@ -18,7 +18,8 @@ export async function sendBody(
   open.once('close', () => closed.abort())
   // The answer comes when the body has been dealt with, however long that takes.
   const answer = connection.answer(open, { ...request, answerMs: 0 })
-  answer.catch(() => {})
+  // A refusal ends the sending: nobody reads the rest for its own sake.
+  answer.catch(() => open.destroy())
   try {
     for await (const piece of source) {
       if (closed.signal.aborted) break

@@ -21,6 +21,21 @@ describe('readConfig', () => {
     expect(readConfig(file('{"session":{"leaseMs":500}}')).session).toEqual({ leaseMs: 500, boundMs: 30_000 })
   })
 
+  it('takes mirrors by the host of their registry', () => {
+    const mirrors = { 'docker.io': ['https://mirror.example:5000/hub', 'http://10.0.0.1'] }
+    const config = readConfig(file(JSON.stringify({ registries: { mirrors, insecure: ['lab.example:5000'] } })))
+    expect(config.registries).toEqual({ mirrors, insecure: ['lab.example:5000'] })
+  })
+
+  it.each([
+    '{"registries":{"mirrors":{"docker.io":["ftp://mirror.example"]}}}',
+    '{"registries":{"mirrors":{"https://docker.io":["mirror.example"]}}}',
+    '{"registries":{"mirrors":{"docker.io":"mirror.example"}}}',
+    '{"registries":{"insecure":["https://lab.example"]}}',
+  ])('refuses %s', (text) => {
+    expect(() => readConfig(file(text))).toThrow(expect.objectContaining({ reason: 'bad_config' }))
+  })
+
   it.each(['{', '[]', '{"sesion":{}}', '{"session":{"leaseMs":"1"}}', '{"maxSandboxes":0}'])(
     'refuses %s and names the file',
     (text) => {

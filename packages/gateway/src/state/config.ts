@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { parseMirror, parseRegistryHost } from '@coppice/images'
 import {
   CoppiceError,
   DEFAULT_BOUND_MS,
@@ -9,6 +10,17 @@ import {
 import { z } from 'zod'
 
 const MiB = 1024 * 1024
+
+/** Text that `parse` does not throw at. */
+function by(parse: (text: string) => unknown): (context: z.core.ParsePayload<string>) => void {
+  return ({ value, issues }) => {
+    try {
+      parse(value)
+    } catch (error) {
+      issues.push({ code: 'custom', input: value, message: (error as Error).message })
+    }
+  }
+}
 
 /** `COPPICE_HOME/config.json`. Every field has a default; an unknown field is an error, because it is a misspelt one. */
 export const ConfigSchema = z
@@ -72,6 +84,19 @@ export const ConfigSchema = z
           .array(z.string())
           .default([])
           .describe('Name servers, `ADDRESS` or `ADDRESS:PORT`. Default: those of this machine.'),
+      })
+      .strict()
+      .prefault({}),
+    registries: z
+      .object({
+        mirrors: z
+          .record(z.string().check(by(parseRegistryHost)), z.array(z.string().check(by(parseMirror))).max(16))
+          .default({})
+          .describe('Where the images of a registry are looked for before it is asked itself, by its host.'),
+        insecure: z
+          .array(z.string().check(by(parseRegistryHost)))
+          .default([])
+          .describe('Hosts whose certificate is not checked, and that may speak plain HTTP.'),
       })
       .strict()
       .prefault({}),

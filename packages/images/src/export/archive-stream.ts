@@ -18,6 +18,12 @@ export interface ArchiveStream {
   chunks: AsyncIterable<Buffer>
 }
 
+/** The same of an image that stays in the store until the chunks have ended, however they did, or `release` is called. */
+export interface HeldArchive extends ArchiveStream {
+  /** For whoever does not read to the end, or has not begun. Calling it twice is harmless. */
+  release(): void
+}
+
 /** A blob in an archive: as it is, or unpacked to `size` bytes. */
 export interface BlobPart extends BlobId {
   unpack?: { compression: Compression; size: number }
@@ -36,11 +42,15 @@ export function blobFile(name: string, blob: BlobPart): Part[] {
   return [encodeHeader({ name, type: '0', size }), blob, padding(size)]
 }
 
-/** The archive of these parts, with its end. */
-export function archiveOf(layout: Layout, parts: Part[], progress: Progress): ArchiveStream {
+/**
+ * The archive of these parts, with its end.
+ * @param reuse a chunk is the reader's until it asks for the next but one: see `reusedChunks`
+ */
+export function archiveOf(layout: Layout, parts: Part[], progress: Progress, reuse = false): ArchiveStream {
   const all = [...parts, Buffer.alloc(2 * BLOCK)]
   const sizeBytes = all.reduce((sum, part) => sum + sizeOf(part), 0)
-  return { sizeBytes, chunks: readParts(layout, all, new ByteProgress('Writing the archive', sizeBytes, progress)) }
+  const counter = new ByteProgress('Writing the archive', sizeBytes, progress)
+  return { sizeBytes, chunks: readParts(layout, all, counter, reuse) }
 }
 
 /** Writes an archive to a file, which is there when it is whole, or not at all. */
@@ -70,10 +80,15 @@ function padding(size: number): Buffer {
   return Buffer.alloc(paddedSize(size) - size)
 }
 
-async function* readParts(layout: Layout, parts: Part[], counter: ByteProgress): AsyncGenerator<Buffer> {
+async function* readParts(
+  layout: Layout,
+  parts: Part[],
+  counter: ByteProgress,
+  reuse: boolean,
+): AsyncGenerator<Buffer> {
   for (const part of parts) {
     let bytes = 0
-    for await (const chunk of await chunksOf(layout, part)) {
+    for await (const chunk of await chunksOf(layout, part, reuse)) {
       bytes += chunk.length
       // A header has said how many come: one too many would be read as the next one.
       if (bytes > sizeOf(part)) throw changed(part)
@@ -84,10 +99,10 @@ async function* readParts(layout: Layout, parts: Part[], counter: ByteProgress):
   }
 }
 
-async function chunksOf(layout: Layout, part: Part): Promise<AsyncIterable<Buffer> | Buffer[]> {
+async function chunksOf({ blobs }: Layout, part: Part, reuse: boolean): Promise<AsyncIterable<Buffer> | Buffer[]> {
   if (Buffer.isBuffer(part)) return [part]
-  const packed = await layout.blobs.read(part.digest, part.size)
-  return part.unpack ? decompressed(packed, part.unpack.compression) : packed
+  if (part.unpack) return decompressed(await blobs.read(part.digest, part.size), part.unpack.compression)
+  return reuse ? blobs.readReusing(part.digest, part.size) : blobs.read(part.digest, part.size)
 }
 
 function changed(part: Part): CoppiceError {

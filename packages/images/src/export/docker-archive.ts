@@ -15,6 +15,8 @@ export interface DockerArchiveOptions {
    * as long as all layers below are there too. Default: all are in it.
    */
   layersLacking?: (diffId: string) => boolean
+  /** A chunk is the reader's until it asks for the next but one. Default: for good. */
+  reuseChunks?: boolean
 }
 
 /**
@@ -48,7 +50,7 @@ export async function dockerArchive(
     written.add(diffId)
     parts.push(...blobFile(layerName(diffId), await layerPart(layout, layer, progress)))
   }
-  return archiveOf(layout, parts, progress)
+  return archiveOf(layout, parts, progress, options.reuseChunks)
 }
 
 function layerName(diffId: string): string {

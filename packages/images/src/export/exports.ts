@@ -10,7 +10,6 @@ import { bulkThread } from '../bulk/bulk-thread.ts'
 import { rememberPush, uploadsOf } from '../registry/origins.ts'
 import { checkPushDigest, type PushArgs, type RegistryPush } from '../registry/push-job.ts'
 import { type RegistryOptions, registrySettings } from '../registry/settings.ts'
-import { imageDigests } from '../store/garbage.ts'
 import type { Layout, ResolvedImage } from '../store/layout.ts'
 import { StoreDesk } from '../store/store-desk.ts'
 import { type ArchiveStream, writeArchive } from './archive-stream.ts'
@@ -18,7 +17,7 @@ import { type DockerArchiveOptions, dockerArchive } from './docker-archive.ts'
 import { imageParts, indexEntry, ociArchive } from './oci-archive.ts'
 import type { FolderArgs } from './oci-folder-job.ts'
 
-/** How images leave a store, for everywhere. Whoever calls holds the image; streams hold it until they end. */
+/** How images leave a store, for everywhere. Whoever calls holds the image until what he has called or got has ended. */
 export class Exports {
   readonly #layout: Layout
   readonly #registry: RegistryOptions
@@ -57,11 +56,11 @@ export class Exports {
   }
 
   ociArchive(image: ResolvedImage, progress: Progress): ArchiveStream {
-    return this.#held(image, ociArchive(this.#layout, image, progress))
+    return ociArchive(this.#layout, image, progress)
   }
 
-  async dockerArchive(image: ResolvedImage, options: DockerArchiveOptions, progress: Progress): Promise<ArchiveStream> {
-    return this.#held(image, await dockerArchive(this.#layout, image, options, progress))
+  dockerArchive(image: ResolvedImage, options: DockerArchiveOptions, progress: Progress): Promise<ArchiveStream> {
+    return dockerArchive(this.#layout, image, options, progress)
   }
 
   /** See `ImageStore.push`. */
@@ -86,23 +85,9 @@ export class Exports {
     await rememberPush(this.#layout, image.digest, to)
     return pushed
   }
-
-  #held(image: ResolvedImage, archive: ArchiveStream): ArchiveStream {
-    const hold = () => this.#layout.holds.open(...imageDigests(image)).release
-    return { ...archive, chunks: heldUntilEnd(archive.chunks, hold) }
-  }
 }
 
 /** A plain target is a file, whether it is there or not. */
 export function parseTarget(text: string): ImagePlace {
   return parseImagePlace(text, { exists: (path) => path === text && !/^(oci|oci-archive|docker-archive):/.test(text) })
-}
-
-async function* heldUntilEnd<T>(chunks: AsyncIterable<T>, hold: () => () => void): AsyncGenerator<T> {
-  const release = hold()
-  try {
-    yield* chunks
-  } finally {
-    release()
-  }
 }

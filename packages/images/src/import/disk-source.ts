@@ -29,6 +29,7 @@ export function folderSource(dir: string): FileSource {
     return readSlice(join(dir, name), { start: 0, size: Math.min(bytes, fileSize ?? 0) })
   }
   return {
+    spooled: false,
     size,
     read: (name) => withStoreFaults(join(dir, name), () => readFile(join(dir, name))),
     start: whole,
@@ -47,6 +48,7 @@ export async function archiveSource(path: string): Promise<FileSource> {
   const places = await indexArchive(file).finally(() => file.close())
   const place = (name: string) => places.get(name) ?? { start: 0, size: 0 }
   return {
+    spooled: false,
     size: async (name) => places.get(name)?.size,
     read: async (name) => readSlice(path, place(name)),
     start: async (name, bytes) => {

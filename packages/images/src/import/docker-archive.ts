@@ -1,6 +1,6 @@
 import type { Progress } from '@coppice/protocol/wire'
 import { z } from 'zod'
-import { MAGIC_BYTES, recogniseCompression } from '../compression.ts'
+import { type Compression, MAGIC_BYTES, recogniseCompression } from '../compression.ts'
 import { badArchive } from '../faults.ts'
 import type { Intake } from '../store/intake.ts'
 import { sameName } from '../store/references.ts'
@@ -45,6 +45,10 @@ export async function importDockerArchive(
   const sizes = await Promise.all(entry.Layers.map((name) => mustHave(source, name)))
   const total = sizes.reduce((sum, size) => sum + size, 0)
   const counter = new ByteProgress('Copying layers', total, progress)
+  // What is packed is another blob than its diff id: the store may have it, which only reading it tells.
+  const plain = await Promise.all(entry.Layers.map(async (name) => (await compressionIn(source, name)) === 'none'))
+  const parts = diffIds.map((digest, at) => ({ digest, size: sizes[at] ?? 0 }))
+  if (!source.spooled) await intake.requireRoomFor(parts.filter((_, at) => plain[at]))
   const layers: Descriptor[] = []
   for (const [at, diffId] of diffIds.entries()) {
     layers.push(await copyLayer(source, entry.Layers[at] ?? '', sizes[at] ?? 0, diffId, intake, counter))
@@ -70,7 +74,7 @@ async function copyLayer(
   intake: Intake,
   counter: ByteProgress,
 ): Promise<Descriptor> {
-  const compression = recogniseCompression(await source.start(name, MAGIC_BYTES))
+  const compression = await compressionIn(source, name)
   if (compression === 'none') {
     await source.intoStore(name, { digest: diffId, size }, intake, counter)
     return { mediaType: MediaType.layer, digest: diffId, size }
@@ -78,6 +82,10 @@ async function copyLayer(
   const id = await source.identify(name)
   await source.intoStore(name, id, intake, counter)
   return { mediaType: `${MediaType.layer}+${compression}`, ...id }
+}
+
+async function compressionIn(source: FileSource, name: string): Promise<Compression> {
+  return recogniseCompression(await source.start(name, MAGIC_BYTES))
 }
 
 async function mustHave(source: FileSource, name: string): Promise<number> {

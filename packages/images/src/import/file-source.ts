@@ -7,6 +7,8 @@ import type { ByteProgress } from './byte-progress.ts'
 
 /** The files of an image as somebody else wrote them: a folder, an archive, a stream that was drained. Names are relative. */
 export interface FileSource {
+  /** Its files are in the store's scratch folder, and need no further room to be blobs. */
+  spooled: boolean
   /** Bytes of one of its files, or undefined when it has no such file. */
   size(name: string): Promise<number | undefined>
   /** A file as a whole, which the caller knows to be small. */

@@ -24,8 +24,8 @@ export interface ImportArgs {
   from:
     | { kind: 'oci'; path: string }
     | { kind: 'file'; path: string; format: ArchiveFormat }
-    /** What the job is fed. `sizeBytes`: as far as it is known, for the progress. */
-    | { kind: 'stream'; format: ArchiveFormat; sizeBytes: number | undefined }
+    /** What the job is fed. `sizeBytes`: when it is known; `estimateBytes`: for the progress alone. */
+    | { kind: 'stream'; format: ArchiveFormat; sizeBytes: number | undefined; estimateBytes: number | undefined }
   /** Which image, where the source holds several. */
   ref: string | undefined
   platform: Platform
@@ -52,7 +52,9 @@ async function read(
 ): Promise<Found> {
   const { from } = args
   if (from.kind === 'stream') {
-    return readArchive(counted(input, from.sizeBytes, progress), undefined, from.format, args, intake, progress)
+    const { sizeBytes, estimateBytes = sizeBytes } = from
+    const chunks = counted(input, estimateBytes, progress)
+    return readArchive(chunks, { sizeBytes }, from.format, args, intake, progress)
   }
   const info = await withStoreFaults(from.path, () => stat(from.path))
   if (from.kind === 'oci' || info.isDirectory()) {
@@ -61,13 +63,20 @@ async function read(
   }
   if (!info.isFile()) throw notAFile(from.path)
   const chunks = readChunks(from.path, { start: 0, size: info.size })
-  return readArchive(counted(chunks, info.size, progress), from.path, from.format, args, intake, progress)
+  const archive = { sizeBytes: info.size, path: from.path }
+  return readArchive(counted(chunks, info.size, progress), archive, from.format, args, intake, progress)
 }
 
-/** @param file the archive as a file, which can be read in any order when it is not packed */
+/** An archive, as far as it is known before it is read. */
+interface Archive {
+  sizeBytes: number | undefined
+  /** As a file, which can be read in any order when it is not packed. */
+  path?: string
+}
+
 async function readArchive(
   source: AsyncIterable<Buffer>,
-  file: string | undefined,
+  { sizeBytes = 0, path }: Archive,
   format: ArchiveFormat,
   args: ImportArgs,
   intake: Intake,
@@ -76,16 +85,36 @@ async function readArchive(
   const recognised = await recogniseArchive(source)
   const { compression, chunks } = recognised
   if (archiveKind(recognised, format) === 'rootfs') {
+    await requireRoom(intake, sizeBytes, 0, chunks)
     const options: RootfsOptions = { config: args.config, maxUnpackedBytes: args.maxUnpackedBytes }
     return importRootfs(chunks, compression, options, intake, progress)
   }
-  if (file === undefined || compression !== 'none') {
+  if (path === undefined || compression !== 'none') {
+    await requireRoom(intake, sizeBytes, await intake.storedBytes(), chunks)
     const unpacked = decompressed(chunks, compression)
     const drained = await streamSource(unpacked, intake, args.maxUnpackedBytes, progress)
     return close(drained, (files) => importImage(files, format, args, intake, progress))
   }
   await chunks.return()
-  return close(await archiveSource(file), (files) => importImage(files, format, args, intake, progress))
+  return close(await archiveSource(path), (files) => importImage(files, format, args, intake, progress))
+}
+
+/**
+ * For an archive that is written while it comes: all of it but what the store may have. How much that is its list tells,
+ * which may come last; each file of it is looked at when its turn has come.
+ */
+async function requireRoom(
+  intake: Intake,
+  sizeBytes: number,
+  storedBytes: number,
+  chunks: Recognised['chunks'],
+): Promise<void> {
+  try {
+    intake.requireRoom(sizeBytes - storedBytes, 'the archive')
+  } catch (error) {
+    await chunks.return()
+    throw error
+  }
 }
 
 function archiveKind({ kind }: Recognised, format: ArchiveFormat): ArchiveKind {

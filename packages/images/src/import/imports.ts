@@ -14,7 +14,7 @@ import {
 import { bulkThread } from '../bulk/bulk-thread.ts'
 import { imageInfo, nameFromFile } from '../image-info.ts'
 import type { PullArgs } from '../registry/pull-job.ts'
-import { type RegistryOptions, registrySettings } from '../registry/settings.ts'
+import { pullSettings, type RegistryOptions } from '../registry/settings.ts'
 import { addName } from '../store/add-name.ts'
 import type { Hold } from '../store/holds.ts'
 import { withName } from '../store/index-file.ts'
@@ -48,8 +48,10 @@ export interface ImportStreamOptions extends ImportOptions {
   format?: ArchiveFormat
   /** Which image, where the archive holds several: a name in it, or `@N` for the N-th of a docker archive. */
   ref?: string
-  /** Bytes that will come, as far as that is known: for the progress. */
+  /** Bytes that will come, when that is known: without room for them nothing is begun. */
   sizeBytes?: number
+  /** The same when it is only known about: for the progress. */
+  estimateBytes?: number
 }
 
 /** An image that was brought in, and what had to be moved for it. */
@@ -108,9 +110,9 @@ export class Imports {
     options: ImportStreamOptions,
     progress: Progress,
   ): Promise<ImportedImage> {
-    const { format = 'auto', sizeBytes, ref } = options
+    const { format = 'auto', sizeBytes, estimateBytes, ref } = options
     return this.#bringIn(options, options.source ?? 'stream', progress, (hold) =>
-      this.#run({ kind: 'stream', format, sizeBytes }, ref, options, hold, progress, chunks),
+      this.#run({ kind: 'stream', format, sizeBytes, estimateBytes }, ref, options, hold, progress, chunks),
     )
   }
 
@@ -137,7 +139,7 @@ export class Imports {
   async #pull(reference: RegistryReference, options: ImportOptions, hold: Hold, progress: Progress): Promise<Brought> {
     const args: PullArgs = {
       folders: this.#layout.folders,
-      settings: await registrySettings(reference, { ...this.#options.registry, ...options.registry }, progress.signal),
+      settings: await pullSettings(reference, { ...this.#options.registry, ...options.registry }, progress),
       platform: platformOf(options),
       strict: options.platform !== undefined,
     }

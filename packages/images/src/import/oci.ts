@@ -33,6 +33,7 @@ export async function importOci(
     parts.reduce((sum, part) => sum + part.size, 0),
     progress,
   )
+  if (!source.spooled) await intake.requireRoomFor(parts)
   for (const part of parts) {
     const name = blobName(part.digest)
     if ((await source.size(name)) === undefined) throw missing(name)

@@ -91,6 +91,7 @@ class Drain {
     }
     const small = entry.size <= SMALL_BYTES && this.#smallBytes + entry.size <= ALL_SMALL_BYTES
     if (small) this.#smallBytes += entry.size
+    else this.#intake.requireRoom(entry.size, `${name} of the archive`)
     this.#body = {
       name,
       parts: small ? [] : undefined,
@@ -142,6 +143,7 @@ function drainedSource(drain: Drain): FileSource {
     return Buffer.concat(Array.from(readChunks(kept.path, place), (chunk) => Buffer.from(chunk)))
   }
   return {
+    spooled: true,
     size: async (name) => {
       const kept = drain.files.get(name)
       return kept && size(kept)

@@ -1,9 +1,9 @@
-import type { CoppiceError, Progress } from '@coppice/protocol/wire'
+import { CoppiceError, type Progress } from '@coppice/protocol/wire'
 import { z } from 'zod'
 import { Authority } from './authority.ts'
 import { readChallenge } from './challenge.ts'
 import { type Answer, Connection, type RequestOptions, smallBody } from './connection.ts'
-import { statusFault, type Transient } from './faults.ts'
+import { silent, statusFault, type Transient } from './faults.ts'
 import { retrying } from './retry.ts'
 import { hostName, isLoopback, type RegistrySettings } from './settings.ts'
 
@@ -25,7 +25,10 @@ export class RegistryClient {
   constructor(settings: RegistrySettings) {
     this.settings = settings
     this.#connection = new Connection({
+      registry: settings.reference.host,
       insecure: settings.insecure,
+      plain: settings.plain,
+      certificates: settings.certificates,
       proxied: !isLoopback(hostName(settings.reference.host)),
       stallMs: settings.stallMs,
       parallel: settings.parallel,
@@ -111,8 +114,12 @@ export class RegistryClient {
   /** TLS first; plain HTTP where that is allowed and TLS is not understood. Takes the challenge along. */
   async #findBase(progress: Progress): Promise<URL> {
     const host = this.host === 'docker.io' ? 'registry-1.docker.io' : this.host
-    const ask = (base: URL) => this.#connection.send(new URL('/v2/', base), { method: 'GET' }, progress)
+    const ask = (base: URL) => this.#hello(new URL('/v2/', base), progress)
     return retrying(this.settings, progress, async () => {
+      if (this.settings.plain) {
+        const base = new URL(`http://${host}`)
+        return this.#greeted(base, await ask(base), progress)
+      }
       const secure = new URL(`https://${host}`)
       // Only no answer at all means that it speaks no TLS.
       const answer = await ask(secure).catch((error) => {
@@ -123,6 +130,18 @@ export class RegistryClient {
       const plain = new URL(`http://${host}`)
       return this.#greeted(plain, await ask(plain), progress)
     })
+  }
+
+  /** The first words with a registry; with a mirror they are not waited for as long as others. */
+  async #hello(url: URL, progress: Progress): Promise<Answer> {
+    const { helloMs } = this.settings
+    if (helloMs === undefined) return this.#connection.send(url, { method: 'GET' }, progress)
+    try {
+      return await this.#connection.send(url, { method: 'GET' }, progress.within(helloMs))
+    } catch (error) {
+      progress.throwIfEnded()
+      throw error instanceof CoppiceError && error.code === 'deadline_exceeded' ? silent(url.host, helloMs) : error
+    }
   }
 
   async #greeted(base: URL, answer: Answer, progress: Progress): Promise<URL> {

@@ -1,7 +1,9 @@
 import { type ClientRequest, Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
-import { Agent as HttpsAgent, request as httpsRequest } from 'node:https'
+import { Agent as HttpsAgent, type RequestOptions as HttpsOptions, request as httpsRequest } from 'node:https'
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
 import { throwAway } from '../bulk/garbage.ts'
+import { secureContext } from './authorities.ts'
+import type { HostCertificates } from './certificates.ts'
 import { connectionFault, Transient } from './faults.ts'
 
 /** Redirects of one request. */
@@ -30,29 +32,49 @@ export interface Answer {
   url: URL
 }
 
+export interface ConnectionOptions {
+  /** Host of the registry, as references have it. */
+  registry: string
+  /** Plain HTTP and unknown certificates are accepted. */
+  insecure: boolean
+  /** Plain HTTP is accepted. */
+  plain: boolean
+  certificates: HostCertificates | undefined
+  /** Proxies that the environment names are used, as everywhere else. */
+  proxied: boolean
+  /** Milliseconds without a byte. */
+  stallMs: number
+  parallel: number
+}
+
 /** HTTP requests to one registry and to wherever it sends us, over connections that are kept. */
 export class Connection {
   readonly #http: HttpAgent
-  readonly #https: HttpsAgent
+  readonly #makeHttps: () => HttpsAgent
   readonly #stallMs: number
-  readonly #insecure: boolean
+  readonly #plain: boolean
+  readonly #registry: string
+  #https: HttpsAgent | undefined
 
-  /**
-   * @param insecure plain HTTP and unknown certificates are accepted
-   * @param proxied proxies that the environment names are used, as everywhere else
-   */
-  constructor(options: { insecure: boolean; proxied: boolean; stallMs: number; parallel: number }) {
+  constructor(options: ConnectionOptions) {
+    const { insecure, plain, certificates, parallel, stallMs } = options
     const proxy = options.proxied ? { proxyEnv: process.env } : {}
-    const agent = { keepAlive: true, maxSockets: options.parallel + 1, ...proxy }
+    const agent = { keepAlive: true, maxSockets: parallel + 1, ...proxy }
     this.#http = new HttpAgent(agent)
-    this.#https = new HttpsAgent({ ...agent, rejectUnauthorized: !options.insecure })
-    this.#stallMs = options.stallMs
-    this.#insecure = options.insecure
+    this.#makeHttps = () =>
+      new HttpsAgent({
+        ...agent,
+        rejectUnauthorized: !insecure,
+        secureContext: secureContext(certificates, !insecure),
+      })
+    this.#stallMs = stallMs
+    this.#registry = options.registry
+    this.#plain = plain || insecure
   }
 
   close(): void {
     this.#http.destroy()
-    this.#https.destroy()
+    this.#https?.destroy()
   }
 
   /**
@@ -87,8 +109,14 @@ export class Connection {
   }
 
   #check(url: URL): void {
-    if (url.protocol === 'https:' || (url.protocol === 'http:' && this.#insecure)) return
+    if (url.protocol === 'https:' || (url.protocol === 'http:' && this.#plain)) return
     throw badRedirect(url, 'Only encrypted connections are used with it.')
+  }
+
+  #secureRequest(url: URL, settings: HttpsOptions): ClientRequest {
+    // Not before it is needed: knowing whom to trust takes a while.
+    this.#https ??= this.#makeHttps()
+    return httpsRequest(url, { ...settings, agent: this.#https })
   }
 
   async #once(url: URL, options: RequestOptions, progress: Progress): Promise<IncomingMessage> {
@@ -99,7 +127,7 @@ export class Connection {
     const settings = { method, headers, signal: progress.signal }
     const request =
       url.protocol === 'https:'
-        ? httpsRequest(url, { ...settings, agent: this.#https })
+        ? this.#secureRequest(url, settings)
         : httpRequest(url, { ...settings, agent: this.#http })
     request.setTimeout(this.#stallMs, () => request.destroy(stalled(url, this.#stallMs)))
     const response = answered(request)
@@ -111,7 +139,7 @@ export class Connection {
     } catch (error) {
       request.destroy()
       progress.throwIfEnded()
-      throw connectionFault(error, url.host)
+      throw connectionFault(error, url.host, this.#registry)
     }
   }
 }

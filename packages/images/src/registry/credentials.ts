@@ -42,7 +42,7 @@ const HelperAnswerSchema = z.looseObject({ Username: z.string(), Secret: z.strin
  * @param dir default `$DOCKER_CONFIG`, else `~/.docker`
  */
 export async function findCredentials(
-  { host }: RegistryReference,
+  { host }: Pick<RegistryReference, 'host'>,
   dir: string | undefined,
   signal: AbortSignal,
 ): Promise<Credentials | undefined> {

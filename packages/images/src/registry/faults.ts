@@ -14,13 +14,27 @@ export class Transient extends Error {
   }
 }
 
+/** Said by the other side, of what it was shown, or that it was shown nothing. */
+const TLS_ALERT = /^ERR_SSL_.*ALERT_.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)/
 const TLS_ERROR = /^(CERT_|ERR_TLS_CERT|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO_|ERR_SSL_.*CERT)/
 
-/** An error of a connection: typed, and `Transient` where another attempt can help. Typed errors come back as they are. */
-export function connectionFault(error: unknown, host: string): unknown {
+/**
+ * An error of a connection: typed, and `Transient` where another attempt can help. Typed errors come back as they are.
+ *
+ * @param registry whose certificates are used; it may have sent us to `host`
+ */
+export function connectionFault(error: unknown, host: string, registry = host): unknown {
   if (error instanceof CoppiceError || error instanceof Transient) return error
   const errno = errnoOf(error) ?? (error instanceof Error ? error.message : String(error))
   const facts = { registry: host, errno }
+  if (TLS_ALERT.test(errno)) {
+    return new CoppiceError(
+      'failed_precondition',
+      'registry_client_certificate',
+      `${host} wants another client certificate than it was shown, or one at all (${errno}).`,
+      { facts, hint: `cp client.cert client.key /etc/docker/certs.d/${registry}/` },
+    )
+  }
   if (TLS_ERROR.test(errno)) {
     return new CoppiceError(
       'failed_precondition',
@@ -28,7 +42,7 @@ export function connectionFault(error: unknown, host: string): unknown {
       `The certificate of ${host} is not trusted (${errno}).`,
       {
         facts,
-        hint: 'NODE_EXTRA_CA_CERTS=ca.pem coppice gateway start',
+        hint: `cp ca.crt /etc/docker/certs.d/${registry}/`,
       },
     )
   }
@@ -39,6 +53,19 @@ export function connectionFault(error: unknown, host: string): unknown {
   })
   // A name that does not exist will not exist in a second.
   return errno === 'ENOTFOUND' || errno === 'ECONNREFUSED' || errno === 'ERR_INVALID_URL' ? fault : new Transient(fault)
+}
+
+/** Nobody has answered in time. */
+export function silent(host: string, ms: number): CoppiceError {
+  return new CoppiceError('unavailable', 'registry_unreachable', `${host} gave no answer for ${ms / 1000} s.`, {
+    facts: { registry: host, ms },
+    hint: `curl -v https://${host}/v2/`,
+  })
+}
+
+/** True for what is wrong with this machine, and not with a registry: another one would not help. */
+export function isOwnFault({ code, reason }: CoppiceError): boolean {
+  return code === 'cancelled' || code === 'internal' || reason === 'disk_full' || reason.startsWith('store_')
 }
 
 /** An answer that is no success, typed by its status. `what` is what was asked for. */

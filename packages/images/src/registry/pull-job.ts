@@ -18,26 +18,57 @@ import {
 } from '../store/schemas.ts'
 import { RegistryClient } from './client.ts'
 import { downloadBlob } from './download.ts'
+import { isOwnFault } from './faults.ts'
 import { inParallel } from './parallel.ts'
 import type { RegistrySettings } from './settings.ts'
 
 export interface PullArgs {
   folders: StoreFolders
-  settings: RegistrySettings
+  /** Mirrors in the order in which they are asked, the registry last. */
+  settings: RegistrySettings[]
   platform: Platform
   /** The platform was asked for: another one is no answer. */
   strict: boolean
 }
 
-/** Brings in an image from a registry: only the blobs that the store lacks. */
+/** Brings in an image from a registry or, before it, from one of its mirrors: only the blobs that the store lacks. */
 export const pullJob: Job<PullArgs, ImportOutcome> = async (args, { store, progress }) => {
-  const client = new RegistryClient(args.settings)
   const intake = new Intake(args.folders, store, progress)
-  try {
-    return await pull(client, args, intake, progress)
-  } finally {
-    client.close()
+  const passedOver: PassedOver[] = []
+  for (const [at, settings] of args.settings.entries()) {
+    const client = new RegistryClient(settings)
+    try {
+      return await pull(client, args, intake, progress)
+    } catch (error) {
+      progress.throwIfEnded()
+      const failure = CoppiceError.from(error)
+      if (at === args.settings.length - 1) throw withMirrors(failure, passedOver)
+      if (isOwnFault(failure)) throw failure
+      passedOver.push({ mirror: client.host, reason: failure.reason, message: failure.message })
+      progress.report(`The mirror ${client.host} is passed over: ${failure.message}`)
+    } finally {
+      client.close()
+    }
   }
+  throw new CoppiceError('internal', 'no_registry', 'There is no registry to ask.')
+}
+
+interface PassedOver {
+  mirror: string
+  reason: string
+  message: string
+}
+
+/** Where only mirrors can be reached, theirs is the failure that people have to look at. */
+function withMirrors(failure: CoppiceError, passedOver: PassedOver[]): CoppiceError {
+  if (passedOver.length === 0) return failure
+  const before = passedOver.map(({ message }) => message).join(' ')
+  return new CoppiceError(failure.code, failure.reason, `${failure.message} Its mirrors before that: ${before}`, {
+    retryable: failure.retryable,
+    facts: { ...failure.facts, mirrors: passedOver },
+    ...(failure.hint !== undefined && { hint: failure.hint }),
+    cause: failure,
+  })
 }
 
 async function pull(
@@ -46,7 +77,7 @@ async function pull(
   intake: Intake,
   progress: Progress,
 ): Promise<ImportOutcome> {
-  const { reference } = args.settings
+  const { reference } = client.settings
   progress.report(`Asking ${client.host} for ${formatRegistryReference(reference)}`)
   const top = await fetchManifest(client, reference.digest ?? reference.tag ?? 'latest', undefined, progress)
   let found = top
@@ -59,6 +90,7 @@ async function pull(
   if (chosen.digest !== top.descriptor.digest) found = await fetchManifest(client, chosen.digest, chosen, progress)
   const manifest = parseManifest(found.bytes, `The manifest ${chosen.digest}`)
   checkLayerTypes(manifest.layers)
+  await intake.requireRoomFor([manifest.config, ...manifest.layers])
   await copyBlobs(client, [manifest.config, ...manifest.layers], intake, progress)
   const config = parseConfig(await intake.readSmall(manifest.config.digest), 'The image config')
   const platform = { architecture: config.architecture, os: config.os }

@@ -139,14 +139,15 @@ describe('an image that is pushed', () => {
 
   it('stays whole while its last name is removed', async () => {
     uploadFaults('PATCH', { cutRequestAfter: 1_000_000 })
-    let removed: Promise<unknown> | undefined
+    let removed: ReturnType<ImageStore['remove']> | undefined
     registry.fault = (seen) => {
       if (seen.method === 'PATCH') removed ??= store.remove('app')
       return undefined
     }
     await push('app:1')
-    await removed
+    // It goes with whichever of the two comes after the push.
+    const gone = [await removed, await store.prune()]
     expect(registry.blobs.get(noiseDigest)?.equals(noise)).toBe(true)
-    expect(await store.prune()).toMatchObject({ images: 1, blobs: 4 })
+    expect(gone.reduce((blobs, one) => blobs + (one?.blobs ?? 0), 0)).toBe(4)
   })
 })

@@ -1,11 +1,12 @@
 import { createReadStream, renameSync } from 'node:fs'
-import { link, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { errnoOf, withStoreFaults } from '../faults.ts'
 import type { BlobId } from './blob-id.ts'
 import { digestOf, hexOf } from './digest.ts'
 import { syncFolder } from './durable.ts'
+import { reusedChunks } from './reused-chunks.ts'
 
 /** The largest JSON blob (manifest, config, index) that is read into memory: 8 MiB. */
 export const MAX_JSON_BYTES = 8 * 1024 * 1024
@@ -47,6 +48,12 @@ export class BlobStore {
   async read(digest: string, size: number): Promise<AsyncIterable<Buffer>> {
     if ((await this.#mustHave(digest)) !== size) throw corrupt(digest, this.path(digest))
     return createReadStream(this.path(digest), { highWaterMark: CHUNK_BYTES })
+  }
+
+  /** The same with chunks that are used again: see `reusedChunks`. */
+  async readReusing(digest: string, size: number): Promise<AsyncIterable<Buffer>> {
+    if ((await this.#mustHave(digest)) !== size) throw corrupt(digest, this.path(digest))
+    return fileChunks(this.path(digest))
   }
 
   /** A small blob, checked against its digest. Throws `not_found/blob_not_found`, `internal/blob_corrupt`. */
@@ -99,6 +106,15 @@ export class BlobStore {
       })
     }
     return size
+  }
+}
+
+async function* fileChunks(path: string): AsyncGenerator<Buffer> {
+  const file = await open(path)
+  try {
+    yield* reusedChunks(file)
+  } finally {
+    await file.close()
   }
 }
 

@@ -60,6 +60,7 @@ export async function collectGarbage(layout: Layout, inUse: InUse): Promise<Coll
     })
   } finally {
     for (const path of doomed) await rm(path, { recursive: true, force: true })
+    await layout.reserve.fill()
   }
   return collected
 }
@@ -68,6 +69,7 @@ export async function collectGarbage(layout: Layout, inUse: InUse): Promise<Coll
 export async function prune(layout: Layout, inUse: InUse): Promise<Pruned> {
   const collected = await collectGarbage(layout, inUse)
   const partials = await layout.partials.remove((digest) => !layout.claims.has(digest))
+  await layout.reserve.fill()
   return { ...collected, partials: partials.count, bytes: collected.bytes + partials.bytes }
 }
 

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { errnoOf, withStoreFaults } from '../faults.ts'
 import { replaceFile } from './durable.ts'
+import type { Reserve } from './reserve.ts'
 import { type Descriptor, type Index, MediaType, parseIndex, REF_NAME } from './schemas.ts'
 
 /**
@@ -13,15 +14,17 @@ import { type Descriptor, type Index, MediaType, parseIndex, REF_NAME } from './
  */
 export class IndexFile {
   readonly #path: string
+  readonly #reserve: Reserve | undefined
   #last: Promise<unknown> = Promise.resolve()
 
-  private constructor(path: string) {
+  private constructor(path: string, reserve: Reserve | undefined) {
     this.#path = path
+    this.#reserve = reserve
   }
 
   /** Makes a folder an OCI layout, unless it is one. Throws `failed_precondition/index_unreadable` for a damaged index. */
-  static async open(layoutDir: string): Promise<IndexFile> {
-    const file = new IndexFile(join(layoutDir, 'index.json'))
+  static async open(layoutDir: string, reserve?: Reserve): Promise<IndexFile> {
+    const file = new IndexFile(join(layoutDir, 'index.json'), reserve)
     const marker = join(layoutDir, 'oci-layout')
     await withStoreFaults(marker, () => createOnce(marker, '{"imageLayoutVersion":"1.0.0"}'))
     await withStoreFaults(file.#path, () => createOnce(file.#path, file.#encode([])))
@@ -51,17 +54,33 @@ export class IndexFile {
     change: (manifests: Descriptor[]) => Descriptor[] | undefined | Promise<Descriptor[] | undefined>,
   ): Promise<void> {
     const turn = this.#last.then(async () => {
-      const next = await change(await this.read())
-      if (next) await withStoreFaults(this.#path, () => replaceFile(this.#path, this.#encode(next)))
+      const before = await this.read()
+      const next = await change(before)
+      if (next) await withStoreFaults(this.#path, () => this.#replace(this.#encode(next), this.#encode(before).length))
     })
     this.#last = turn.catch(() => undefined)
     await turn
+  }
+
+  /** What makes the list shorter is mostly the beginning of making room, and has a reserve for itself. */
+  async #replace(text: string, lengthBefore: number): Promise<void> {
+    try {
+      await replaceFile(this.#path, text)
+    } catch (error) {
+      if (!this.#reserve || text.length >= lengthBefore || !isNoRoom(error)) throw error
+      await this.#reserve.spend()
+      await replaceFile(this.#path, text)
+    }
   }
 
   #encode(manifests: Descriptor[]): string {
     const index: Index = { schemaVersion: 2, mediaType: MediaType.index, manifests }
     return `${JSON.stringify(index, null, 2)}\n`
   }
+}
+
+function isNoRoom(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '')
 }
 
 async function createOnce(path: string, text: string): Promise<void> {

@@ -7,6 +7,7 @@ import type { BlobId } from './blob-id.ts'
 import { BlobStore } from './blobs.ts'
 import { digestOf } from './digest.ts'
 import { Partials } from './partials.ts'
+import { requireStoreRoom } from './room.ts'
 import { Scratch } from './scratch.ts'
 import type { StorePort } from './store-desk.ts'
 
@@ -26,6 +27,7 @@ export interface Transferred {
 
 /** How a job puts blobs into the store: it works in scratch files, and the store puts them in place. */
 export class Intake {
+  readonly #dir: string
   readonly blobs: BlobStore
   readonly partials: Partials
   readonly transferred: Transferred = { bytes: 0, blobs: 0 }
@@ -34,11 +36,37 @@ export class Intake {
   readonly #progress: Progress
 
   constructor(folders: StoreFolders, port: StorePort, progress: Progress) {
+    this.#dir = folders.dir
     this.blobs = new BlobStore(folders.dir)
     this.partials = new Partials(folders.partials)
     this.#scratch = new Scratch(folders.scratch)
     this.#port = port
     this.#progress = progress
+  }
+
+  /**
+   * Refuses to begin when what the store lacks of these blobs has no room. What others are downloading counts as far as it has
+   * not come. Throws `resource_exhausted/disk_full`.
+   */
+  async requireRoomFor(blobs: BlobId[]): Promise<void> {
+    let needed = 0
+    for (const { digest, size } of new Map(blobs.map((blob) => [blob.digest, blob])).values()) {
+      if ((await this.blobs.size(digest)) === size) continue
+      needed += Math.max(0, size - (await this.partials.size(digest)))
+    }
+    this.requireRoom(needed, 'what it lacks of the image')
+  }
+
+  /** The same for so many bytes, whatever they are. */
+  requireRoom(needed: number, what: string): void {
+    requireStoreRoom(this.#dir, needed, what)
+  }
+
+  /** Bytes of all blobs of the store: no image can have more in common with it. */
+  async storedBytes(): Promise<number> {
+    let bytes = 0
+    for (const digest of await this.blobs.list()) bytes += (await this.blobs.size(digest)) ?? 0
+    return bytes
   }
 
   newPath(): string {
@@ -63,6 +91,7 @@ export class Intake {
   /** The same for bytes that come as a stream. */
   async write(id: BlobId, chunks: () => AsyncIterable<Buffer> | Iterable<Buffer>): Promise<boolean> {
     return this.ensure(id, async () => {
+      this.requireRoom(id.size, 'a layer')
       const draft = BlobDraft.create(this.newPath())
       try {
         await this.fill(draft, chunks())

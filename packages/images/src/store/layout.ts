@@ -9,6 +9,7 @@ import { IndexFile, nameOf } from './index-file.ts'
 import type { StoreFolders } from './intake.ts'
 import { Partials } from './partials.ts'
 import { matchReference } from './references.ts'
+import { Reserve } from './reserve.ts'
 import {
   type ConfigBlob,
   type Descriptor,
@@ -47,9 +48,18 @@ export class Layout {
   readonly claims = new Claims()
   /** Blobs and layers that somebody is working on: garbage collection leaves them alone. */
   readonly holds = new Holds()
+  readonly reserve: Reserve
 
-  private constructor(dir: string, blobs: BlobStore, index: IndexFile, scratch: Scratch, partials: Partials) {
+  private constructor(
+    dir: string,
+    blobs: BlobStore,
+    index: IndexFile,
+    scratch: Scratch,
+    partials: Partials,
+    reserve: Reserve,
+  ) {
     this.dir = dir
+    this.reserve = reserve
     this.blobs = blobs
     this.index = index
     this.scratch = scratch
@@ -63,7 +73,8 @@ export class Layout {
       const scratch = await Scratch.open(join(dir, 'tmp'))
       const partials = await Partials.open(join(dir, 'partial'))
       const blobs = await BlobStore.open(dir)
-      return new Layout(dir, blobs, await IndexFile.open(dir), scratch, partials)
+      const reserve = await Reserve.open(dir)
+      return new Layout(dir, blobs, await IndexFile.open(dir, reserve), scratch, partials, reserve)
     })
   }
 

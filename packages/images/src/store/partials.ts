@@ -30,6 +30,12 @@ export class Partials {
     return join(this.dir, hexOf(digest))
   }
 
+  /** Bytes that have come of a blob. */
+  async size(digest: string): Promise<number> {
+    const found = await stat(this.path(digest)).catch(() => undefined)
+    return found?.size ?? 0
+  }
+
   /** Removes those for which `doomed` is true, and returns how many and their bytes. */
   async remove(doomed: (digest: string, changedMs: number) => boolean): Promise<{ count: number; bytes: number }> {
     const removed = { count: 0, bytes: 0 }

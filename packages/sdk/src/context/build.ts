@@ -8,14 +8,20 @@ import { exchange } from '../exchange.ts'
 import { type BroughtImage, type BuildWork, broughtImage } from '../image-events.ts'
 import { localError } from '../local-upload.ts'
 import { query } from '../paths.ts'
-import { dockerfileIn, packContext } from './context.ts'
+import { packContext } from './context.ts'
+import { type Dockerfile, findDockerfile } from './dockerfile.ts'
 
 /** How an image is built. */
 export interface BuildOptions extends BuildWork {
   /** What it is called from now on. Default: `build/` and a hash of the context and these options. */
   name?: string | undefined
-  /** Path of the Dockerfile, relative to the folder. Default `Dockerfile`. */
+  /**
+   * Path of the Dockerfile, absolute or relative to the folder. Default `Dockerfile`. One that is not in the folder is sent beside it;
+   * a `COPY . .` may copy it too, as `.dockerfile.…`.
+   */
   dockerfile?: string | undefined
+  /** The Dockerfile itself, in place of a file. */
+  dockerfileText?: string | undefined
   /** The stage to build. Default: the last. */
   target?: string | undefined
   buildArgs?: Record<string, string> | undefined
@@ -51,7 +57,7 @@ export async function buildFolder(
 
 interface Context {
   folder: string
-  dockerfile: string
+  dockerfile: Dockerfile
 }
 
 interface Content {
@@ -65,7 +71,7 @@ async function openContext(folder: string, options: BuildOptions): Promise<Conte
   const real = await realpath(folder).catch((error: NodeJS.ErrnoException) => {
     throw localError(error, folder)
   })
-  return { folder: real, dockerfile: dockerfileIn(real, options.dockerfile) }
+  return { folder: real, dockerfile: await findDockerfile(real, options.dockerfile, options.dockerfileText) }
 }
 
 async function send(
@@ -77,7 +83,7 @@ async function send(
 ): Promise<BuiltImage> {
   const { target, noCache, buildArgs = {}, signal } = options
   const args = Object.entries(buildArgs).map(([key, value]) => `&buildArg=${encodeURIComponent(`${key}=${value}`)}`)
-  const path = `/v1/images/build${query({ name, dockerfile, target, noCache })}${args.join('')}`
+  const path = `/v1/images/build${query({ name, dockerfile: dockerfile.path, target, noCache })}${args.join('')}`
   const source = expected
     ? unchanged(folder, dockerfile, expected, options)
     : localFaults(folder, packContext(folder, { dockerfile }))
@@ -90,7 +96,7 @@ async function send(
 
 /** The hash of everything that decides what is built, times apart. */
 async function fingerprint({ folder, dockerfile }: Context, options: BuildOptions): Promise<Content> {
-  const hash = contentHash(dockerfile, options)
+  const hash = contentHash(dockerfile.path, options)
   let bytes = 0
   const context = localFaults(folder, packContext(folder, { dockerfile, fingerprint: hash }))
   for await (const chunk of counted(context, 'Reading the context', undefined, options.onProgress)) {
@@ -103,11 +109,11 @@ async function fingerprint({ folder, dockerfile }: Context, options: BuildOption
 /** The context as it was when it was hashed. @throws `conflict/context_changed`: what was built would not be what its name says. */
 async function* unchanged(
   folder: string,
-  dockerfile: string,
+  dockerfile: Dockerfile,
   expected: Content,
   options: BuildOptions,
 ): AsyncGenerator<Buffer> {
-  const hash = contentHash(dockerfile, options)
+  const hash = contentHash(dockerfile.path, options)
   yield* localFaults(folder, packContext(folder, { dockerfile, fingerprint: hash }))
   if (hash.digest('hex') === expected.hash) return
   throw new CoppiceError('conflict', 'context_changed', `Something in ${folder} was changed while it was sent.`, {

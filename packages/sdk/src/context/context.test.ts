@@ -18,9 +18,9 @@ function write(files: Record<string, string>): void {
 }
 
 /** Names in the tar, in order. Those here fit into the 100 bytes of a plain header. */
-async function names(options: ContextOptions = {}): Promise<string[]> {
+async function names(options: ContextOptions = {}, from = folder): Promise<string[]> {
   const chunks: Buffer[] = []
-  for await (const chunk of packContext(folder, options)) chunks.push(chunk)
+  for await (const chunk of packContext(from, options)) chunks.push(chunk)
   const tar = Buffer.concat(chunks)
   const found: string[] = []
   for (let at = 0; tar[at] !== 0; ) {
@@ -69,4 +69,26 @@ test('a Dockerfile elsewhere brings its own ignore file', async () => {
 
 test('without a Dockerfile nothing is sent', async () => {
   await expect(names()).rejects.toMatchObject({ reason: 'dockerfile_not_found' })
+})
+
+test('a Dockerfile that is not in the folder is its first file, with the ignore file beside it', async () => {
+  write({ 'in/a': '', 'in/b': '', 'in/.dockerignore': 'a', D: 'FROM x', E: 'FROM y', 'E.dockerignore': 'b' })
+  const within = join(folder, 'in')
+  const own = /^\.dockerfile\.[0-9a-f]{20}$/
+  expect(await names({ dockerfile: '../D' }, within)).toEqual(['.', expect.stringMatching(own), '.dockerignore', 'b'])
+  expect(await names({ dockerfile: join(folder, 'E') }, within)).toEqual([
+    '.',
+    expect.stringMatching(own),
+    '.dockerignore',
+    'a',
+  ])
+  const [, name = ''] = await names({ dockerfile: '../D' }, within)
+  write({ [`in/${name}`]: 'an old one' })
+  expect((await names({ dockerfile: '../D' }, within)).filter((file) => file === name)).toHaveLength(1)
+})
+
+test('a folder that is named by a link is the folder, for its Dockerfile too', async () => {
+  write({ 'in/D': 'FROM x' })
+  symlinkSync('in', join(folder, 'link'))
+  expect(await names({ dockerfile: join(folder, 'link/D') }, join(folder, 'in'))).toEqual(['.', 'D'])
 })
