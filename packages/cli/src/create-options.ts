@@ -22,7 +22,7 @@ export interface CreateFlags extends NetworkFlags {
 /** Options that `create` and `run` share, but for `--env`. */
 export function addCreateOptions(command: Command): Command {
   command
-    .option('--from <image>', 'an image, a folder with a Dockerfile, or an archive (default: base)')
+    .option('--from <image>', 'an image, a checkpoint, a folder with a Dockerfile, or an archive (default: base)')
     .option('--name <name>', 'a name to call it by, unique among sandboxes')
     .option('--driver <driver>', 'what makes it (default: COPPICE_DRIVER, else the first that works)')
     .option('--memory <mib>', 'memory in MiB, or like 2g (default: 1024)', parseMemory)

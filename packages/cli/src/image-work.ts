@@ -31,6 +31,8 @@ export function describeTaken({ as, source }: Taken): string {
       return `archive ${source}`
     case 'image':
       return `image ${source}`
+    case 'checkpoint':
+      return `checkpoint ${source}`
     case 'pull':
       return `pulled ${source}`
   }

@@ -50,6 +50,8 @@ describe('the command line', () => {
       'stats',
       'stop',
       'start',
+      'resize',
+      'checkpoint',
       'rm',
       'image',
       'gateway',

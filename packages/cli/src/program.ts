@@ -25,6 +25,8 @@ const COMMANDS: Record<string, () => Promise<CommandModule>> = {
   stats: () => import('./commands/stats.ts'),
   stop: () => import('./commands/stop.ts'),
   start: () => import('./commands/start.ts'),
+  resize: () => import('./commands/resize.ts'),
+  checkpoint: () => import('./commands/checkpoint.ts'),
   rm: () => import('./commands/rm.ts'),
   image: () => import('./commands/image.ts'),
   gateway: () => import('./commands/gateway.ts'),

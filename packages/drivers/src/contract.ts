@@ -13,6 +13,8 @@ import { endContract } from './contract/end.ts'
 import { interceptContract } from './contract/intercept.ts'
 import { lifeCycleContract } from './contract/life-cycle.ts'
 import { limitsContract } from './contract/limits.ts'
+import { resizeContract } from './contract/resize.ts'
+import { saveFilesContract } from './contract/save-files.ts'
 import type { Examination, Subject } from './contract/subject.ts'
 
 export type { Subject } from './contract/subject.ts'
@@ -39,5 +41,7 @@ export function describeDriver(name: string, open: () => Promise<Subject | { una
     describe('adoption', () => adoptionContract(examination))
     describe('connections led to the supervisor', () => interceptContract(examination))
     describe('limits', () => limitsContract(examination))
+    describe('other limits', () => resizeContract(examination))
+    describe('saved files', () => saveFilesContract(examination))
   })
 }

@@ -133,6 +133,28 @@ export interface DriverNotice {
   at: number
 }
 
+/**
+ * The files of a sandbox as they differ from those of its image, of one instant. Folders and files that are mounted into it are no
+ * part of them, nor are sockets. What the engine can keep is kept: modes, owners, links, deletions, file capabilities.
+ */
+export interface SavedFiles {
+  /**
+   * What `chunks` are. layer: an OCI layer as tar, not packed. docker-archive: what `docker save` writes, in which the layer
+   * `diffId` is what was saved.
+   */
+  form: 'layer' | 'docker-archive'
+  /** What the layer hashes to as it comes. Always there for `docker-archive`. */
+  diffId?: string
+  /** To be read once, by one reader. Ends with an error when the progress of the call does, or when the engine fails. */
+  chunks: AsyncIterable<Uint8Array>
+  /** Paths (without a slash in front) that stand in the layer and are the engine's, not the sandbox's, with all below them. */
+  leaveOut: readonly string[]
+  /** Bytes that will come, where that is known. */
+  sizeBytes?: number
+  /** Gives back what holds them, read to the end or not. Never throws; what cannot be given back now is later. */
+  dispose(): Promise<void>
+}
+
 /** Told once for every end of a running sandbox, whoever caused it. */
 export type ExitListener = (sandbox: DriverSandbox & { use: ResourceUse | null }) => void
 
@@ -182,9 +204,19 @@ export interface Driver {
   notices?(listener: (notice: DriverNotice) => void): () => void
   /**
    * Changes the limits of a sandbox that runs; nothing for one that does not, because `start` brings its own. Absent where the
-   * capability `resize` is false. Memory under what is in use is refused, and the limits are those of before.
+   * capability `resize` is false. All of them are changed or none: memory under what is in use (copies of files are given up
+   * first), and what the engine or the kernel does not take, is `failed_precondition/limits_refused`, and the limits are those of
+   * before. After any other error they may be either, until it is called again. Processes beyond a lower limit of theirs go on;
+   * new ones are not made until there are fewer.
    */
   resize?(id: string, limits: Limits, progress: Progress): Promise<void>
+  /**
+   * The files of a sandbox, running or not, for a checkpoint; absent where the capability `checkpoint` is `none`. What runs is held
+   * still until this returns and goes on then: no process, exec or session ends by it. What is saved does not change any more,
+   * whatever becomes of the sandbox. When it fails, is aborted or dies with its process, nothing is left and nothing stays held
+   * still: in the latter case as soon as another driver object watches.
+   */
+  saveFiles?(id: string, progress: Progress): Promise<SavedFiles>
   /**
    * Removes images that its engine was given for this home, that no sandbox uses and that are not kept. `keep`: whether the store
    * still has an image of these layers (digests of the unpacked layers, lowest first). Absent where there is no such engine.

@@ -1,11 +1,16 @@
 import { writeFileSync } from 'node:fs'
-import { rename, rm } from 'node:fs/promises'
+import { rename, rm, rmdir } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { CoppiceError, type GatewayStatus, Progress } from '@coppice/protocol'
 import { FileRegistry } from '@coppice/registry'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import { Checkpoints } from './checkpoints/checkpoints.ts'
+import { CheckpointDirectory } from './checkpoints/directory.ts'
+import { Origins } from './checkpoints/origins.ts'
+import { CheckpointRecordSchema } from './checkpoints/record.ts'
 import { Egress } from './egress/index.ts'
 import { buildApp } from './http/app.ts'
+import { checkpointHandlers } from './http/checkpoint-handlers.ts'
 import { Guard } from './http/guard.ts'
 import { imageHandlers } from './http/image-handlers.ts'
 import { networkHandlers } from './http/network-handlers.ts'
@@ -67,7 +72,10 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const token = readOrMakeToken(home.token)
   const registry = await FileRegistry.open(home.registry)
   const directory = await Directory.open(registry.kind('sandboxes', (value) => SandboxRecordSchema.parse(value)))
-  for (const skipped of directory.skipped)
+  const saved = await CheckpointDirectory.open(
+    registry.kind('checkpoints', (value) => CheckpointRecordSchema.parse(value)),
+  )
+  for (const skipped of [...directory.skipped, ...saved.skipped])
     logger.warn({ ...skipped }, 'a registry file could not be read and was left as it is')
 
   const drivers = makeDrivers(home, config, options.driver ?? config.driver)
@@ -95,12 +103,23 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         .catch((error: unknown) => logger.warn({ err: error, sandboxId: id }, 'a driver could not be asked'))
     },
   })
-  const inUse = (digest: string) => directory.existing().some((record) => record.imageDigest === digest)
-  const images = await Images.open(home, inUse, (message) => logger.warn(message))
+  const inUse = (digest: string) =>
+    saved.holds(digest) || directory.existing().some((record) => record.imageDigest === digest)
+  const { mirrors, insecure } = config.registries
+  const registries = { mirrors, insecureRegistries: insecure }
+  const images = await Images.open(home, inUse, registries, (message) => logger.warn(message))
   const sources = { images, runtime: runtimeSource(home.runtime) }
   const launch = new Launch({ sources, hub, config, homeHash: home.hash, networks })
   await reconcile({ directory, drivers, hub, log: (message, facts) => logger.info(facts, message) })
-  sandboxes = new Sandboxes({ config, directory, drivers, hub, images, launch })
+  sandboxes = new Sandboxes({ config, directory, drivers, hub, origins: new Origins(images, saved), launch })
+  const checkpoints = new Checkpoints({
+    directory: saved,
+    sandboxes,
+    drivers,
+    images,
+    log: (message, facts) => logger.info(facts, message),
+  })
+  await checkpoints.reconcile()
 
   const forget = () => {
     registry.sweep().catch((error: unknown) => logger.warn({ err: error }, 'the registry could not be swept'))
@@ -158,7 +177,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       },
       ...sandboxHandlers({ sandboxes, directory, drivers, config }),
       ...networkHandlers({ directory, networks, egress, inbound }),
-      ...imageHandlers(images, (kept) => drivers.pruneImages(kept)),
+      ...checkpointHandlers(checkpoints, saved),
+      ...imageHandlers(images, (kept) => drivers.pruneImages(kept), saved),
     },
   })
   let remote: RemoteListener | undefined
@@ -191,6 +211,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       await egress.close()
       hub.close()
       await drivers.close()
+      // It stays while there are sandboxes: they dial the next gateway there.
+      await rmdir(home.run).catch(() => {})
       lock.release()
     },
   }

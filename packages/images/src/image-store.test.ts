@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { Progress, type ProgressEvent } from '@coppice/protocol/wire'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { HeldArchive } from './export/archive-stream.ts'
 import { ImageStore } from './image-store.ts'
 import { type TestImage, writeLayout } from './testing/layout-builder.ts'
 import { buildTar } from './testing/tar-builder.ts'
@@ -425,6 +426,41 @@ describe('image store', () => {
       const streamed = Buffer.concat(await Array.fromAsync(chunks))
       expect([streamed.length, streamed.equals(await readFile(join(dir, 'out.tar')))]).toEqual([sizeBytes, true])
       expect(streamed.includes(dir)).toBe(false)
+    })
+
+    it('an archive that stays whole, whatever is removed before its first byte is read', async () => {
+      await layout('l', [image])
+      for (const open of [() => store.openExport('app', none), () => store.openDockerArchive('app', {}, none)]) {
+        await store.import(join(dir, 'l'), { name: 'app' }, none)
+        const archive = await open()
+        await store.remove('app')
+        expect(await store.prune()).toMatchObject({ images: 0, blobs: 0 })
+        expect(Buffer.concat(await Array.fromAsync(archive.chunks)).length).toBe(archive.sizeBytes)
+        expect(await store.prune()).toMatchObject({ images: 1, blobs: 4 })
+      }
+    })
+
+    it('an archive that holds nothing any more once it is released, fails, or is left', async () => {
+      const leave: ((archive: HeldArchive) => Promise<unknown>)[] = [
+        async (archive) => archive.release(),
+        async ({ chunks }) => {
+          for await (const _ of chunks) break
+        },
+        async ({ chunks }) => {
+          const { layers } = (await store.resolve('app')).manifest
+          await truncate(inStore('blobs/sha256', (layers[0]?.digest ?? '').slice(7)), 3)
+          await expect(Array.fromAsync(chunks)).rejects.toMatchObject({ reason: 'blob_corrupt' })
+        },
+      ]
+      for (const end of leave) {
+        await store.import(await layout(`l${leave.indexOf(end)}`, [image]), { name: 'app' }, none)
+        const archive = await store.openExport('app', none)
+        await end(archive)
+        await store.remove('app')
+        expect(await blobs()).toBe(0)
+        archive.release()
+      }
+      await expect(store.openExport('app', none)).rejects.toMatchObject({ reason: 'image_not_found' })
     })
 
     it('a layout folder, to which a second image adds only what is new', async () => {

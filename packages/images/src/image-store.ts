@@ -6,7 +6,8 @@ import {
   parseRegistryReference,
   type RegistryReference,
 } from '@coppice/protocol/wire'
-import type { ArchiveStream } from './export/archive-stream.ts'
+import { type AddedLayer, type DerivedImage, deriveImage } from './derive/derivation.ts'
+import type { ArchiveStream, HeldArchive } from './export/archive-stream.ts'
 import type { DockerArchiveOptions } from './export/docker-archive.ts'
 import { Exports, parseTarget } from './export/exports.ts'
 import { type StoredLayer, storedLayers } from './export/stored-layers.ts'
@@ -50,6 +51,7 @@ export class ImageStore {
   readonly #layout: Layout
   readonly #unpacker: Unpacker
   readonly #inUse: InUse
+  readonly #maxUnpackedBytes: number
   readonly #imports: Imports
   readonly #exports: Exports
 
@@ -57,6 +59,7 @@ export class ImageStore {
     this.#layout = layout
     this.#inUse = options.inUse ?? (() => false)
     const { maxUnpackedBytes = DEFAULT_MAX_UNPACKED_BYTES, registry = {} } = options
+    this.#maxUnpackedBytes = maxUnpackedBytes
     this.#imports = new Imports(layout, { maxUnpackedBytes, registry, collect: () => this.collect() })
     this.#exports = new Exports(layout, registry)
     this.#unpacker = new Unpacker(layout, maxUnpackedBytes)
@@ -91,6 +94,20 @@ export class ImageStore {
     progress: Progress,
   ): Promise<ImportedImage> {
     return this.#imports.importStream(chunks, options, progress)
+  }
+
+  /**
+   * Makes an image of one of the store and one more layer on top. What the base says about its programs stays, and the new image has
+   * no name: it is held until `release`, and then lives as long as it is in use. Memory is constant, whatever the layer's size.
+   * After an error the rest of `added.chunks` is neither read nor closed. Errors: `invalid_argument` (`archive_…`,
+   * `digest_mismatch`, `layer_incomplete`), `failed_precondition/too_many_layers`, `resource_exhausted/disk_full`,
+   * `resource_exhausted/image_too_large`, `cancelled/upload_cut`.
+   *
+   * @param base to be held by the caller
+   * @param source where it comes from, in words: in the image's history and where it is listed
+   */
+  derive(base: ResolvedImage, added: AddedLayer, source: string, progress: Progress): Promise<DerivedImage> {
+    return deriveImage(this.#layout, base, added, { source, maxUnpackedBytes: this.#maxUnpackedBytes }, progress)
   }
 
   /** Every image that has a name, by name. One that cannot be read hides no other. */
@@ -157,23 +174,30 @@ export class ImageStore {
     }
   }
 
-  /** An image as an OCI archive to be sent on, without a file in between. The image is held until the chunks end. */
-  async openExport(reference: string, progress: Progress, name?: string): Promise<ArchiveStream> {
-    const image = await this.resolve(reference)
-    return this.#exports.ociArchive({ ...image, name: name ?? image.name }, progress)
+  /**
+   * An image as an OCI archive to be sent on, without a file in between. It is held from now on, until the chunks have ended or
+   * `release` is called: whoever may not read to the end calls it.
+   */
+  openExport(reference: string, progress: Progress, name?: string): Promise<HeldArchive> {
+    return this.#open(reference, (image) => this.#exports.ociArchive({ ...image, name: name ?? image.name }, progress))
   }
 
   /** The same as `docker load` reads it, with all layers or only those that the receiver lacks. */
-  async openDockerArchive(
+  openDockerArchive(reference: string, options: DockerArchiveOptions, progress: Progress): Promise<HeldArchive> {
+    return this.#open(reference, (image) => this.#exports.dockerArchive(image, options, progress))
+  }
+
+  async #open(
     reference: string,
-    options: DockerArchiveOptions,
-    progress: Progress,
-  ): Promise<ArchiveStream> {
+    open: (image: ResolvedImage) => ArchiveStream | Promise<ArchiveStream>,
+  ): Promise<HeldArchive> {
     const { image, release } = await this.acquire(reference)
     try {
-      return await this.#exports.dockerArchive(image, options, progress)
-    } finally {
+      const { sizeBytes, chunks } = await open(image)
+      return { sizeBytes, chunks: releasing(chunks, release), release }
+    } catch (error) {
       release()
+      throw error
     }
   }
 
@@ -218,10 +242,10 @@ export class ImageStore {
         throw new CoppiceError(
           'failed_precondition',
           'image_in_use',
-          `The image "${reference}" is used by a sandbox.`,
+          `The image "${reference}" is used by a sandbox or a checkpoint.`,
           {
             facts: { image: reference, digest },
-            hint: 'coppice ls',
+            hint: 'coppice ls; coppice ls --checkpoints',
           },
         )
       }
@@ -242,5 +266,13 @@ export class ImageStore {
    */
   prune(): Promise<Pruned> {
     return prune(this.#layout, this.#inUse)
+  }
+}
+
+async function* releasing<T>(chunks: AsyncIterable<T>, release: () => void): AsyncGenerator<T> {
+  try {
+    yield* chunks
+  } finally {
+    release()
   }
 }

@@ -14,6 +14,16 @@ export function newSandboxId(): string {
   return `sb-${randomName(14)}`
 }
 
+/** A new checkpoint id, 70 bits of entropy: `cp-` and 14 characters. */
+export function newCheckpointId(): string {
+  return `cp-${randomName(14)}`
+}
+
+/** True for text that is the id of a checkpoint and of nothing else. */
+export function isCheckpointId(text: string): boolean {
+  return /^cp-[0-9a-hjkmnp-tv-z]{14}$/.test(text)
+}
+
 /** A new exec id, 80 bits of entropy: `ex-` and 16 characters. */
 export function newExecId(): string {
   return `ex-${randomName(16)}`

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { ERROR_CODES } from './errors.ts'
 import { FRAMES_MEDIA_TYPE } from './frames.ts'
-import { type Answer, type Body, type Route, routes } from './routes.ts'
+import { type Answer, type Body, type Route, routes } from './routes/index.ts'
 
 /** A JSON value: what an OpenAPI document is made of. */
 type Json = Record<string, unknown>

@@ -10,16 +10,27 @@ export const NameSchema = z
 
 export const LabelsSchema = z.record(z.string().min(1).max(128), z.string().max(1024))
 
+const MemorySchema = z.int().min(16).max(16_777_216).describe('MiB of memory, page cache included.')
+const CpusSchema = z.number().min(0.01).max(4096).describe('Cores, fractions allowed.')
+const PidsSchema = z.int().min(16).max(4_194_304).describe('Processes and threads together.')
+
 export const LimitsSchema = z.object({
-  memoryMB: z.int().min(16).max(16_777_216).default(1024).describe('MiB of memory, page cache included.'),
-  cpus: z.number().min(0.01).max(4096).default(1).describe('Cores, fractions allowed.'),
-  pids: z.int().min(16).max(4_194_304).default(4096).describe('Processes and threads together.'),
+  memoryMB: MemorySchema.default(1024),
+  cpus: CpusSchema.default(1),
+  pids: PidsSchema.default(4096),
 })
 export type Limits = z.output<typeof LimitsSchema>
 
+export const ResizeSandboxSchema = z
+  .object({ memoryMB: MemorySchema.optional(), cpus: CpusSchema.optional(), pids: PidsSchema.optional() })
+  .strict()
+  .refine((change) => Object.values(change).some((value) => value !== undefined), 'give memoryMB, cpus or pids')
+/** Limits that are to be others; absent ones stay as they are. */
+export type ResizeSandbox = z.output<typeof ResizeSandboxSchema>
+
 export const CreateSandboxSchema = z
   .object({
-    from: z.string().min(1).max(1024).default('base').describe('An image reference in the store.'),
+    from: z.string().min(1).max(1024).default('base').describe('An image of the store, or a checkpoint.'),
     name: NameSchema.optional().describe('Unique among sandboxes that exist.'),
     key: z.string().min(1).max(256).optional().describe('Idempotency key: the same key never creates two sandboxes.'),
     driver: z.string().max(64).optional(),
@@ -76,7 +87,9 @@ export const EndRecordSchema = z.object({
   message: z.string().describe('One sentence.'),
   at: z.number(),
   exitCode: z.int().nullable(),
-  lastOutput: z.string().describe('The last output seen, at most 64 KiB, not UTF-8 replaced.'),
+  lastOutput: z
+    .string()
+    .describe('The last output seen, at most 64 KiB, not UTF-8 replaced. Empty for a removed one in a list.'),
   use: ResourceUseSchema.nullable(),
 })
 /** What is kept about a sandbox after an end, 7 days after its removal. */

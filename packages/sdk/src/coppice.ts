@@ -1,10 +1,12 @@
 import type { GatewayStatus } from '@coppice/protocol/wire'
+import { Checkpoints } from './checkpoints.ts'
 import { type ConnectionOptions, GatewayConnection } from './connection.ts'
 import { Images } from './images.ts'
 import { Sandboxes } from './sandboxes.ts'
 
 /** A client of one gateway. Connections are made when they are needed and kept. */
 export class Coppice {
+  readonly checkpoints: Checkpoints
   readonly images: Images
   readonly sandboxes: Sandboxes
   readonly #connection: GatewayConnection
@@ -12,8 +14,9 @@ export class Coppice {
   /** Finds the gateway by `url` and `token`, by `COPPICE_URL` and `COPPICE_TOKEN`, or by the home's `gateway.json`. */
   constructor(options: ConnectionOptions = {}) {
     this.#connection = new GatewayConnection(options)
+    this.checkpoints = new Checkpoints(this.#connection)
     this.images = new Images(this.#connection)
-    this.sandboxes = new Sandboxes(this.#connection, this.images)
+    this.sandboxes = new Sandboxes(this.#connection, { images: this.images, checkpoints: this.checkpoints })
   }
 
   /** The gateway, its drivers and counts. */

@@ -13,6 +13,7 @@ export type ImageSource =
   | Exclude<FromText, { kind: 'dockerfile' | 'archive' }>
   | { kind: 'dockerfile'; folder: string; options?: DockerfileOptions }
   | { kind: 'archive'; place: ArchivePlace; options?: ArchiveOptions }
+  | { kind: 'checkpoint'; idOrName: string }
 
 /** What a sandbox is made from. Nothing is read, built or pulled before a sandbox is created from it. */
 export class Image {
@@ -30,6 +31,11 @@ export class Image {
   /** An image of the gateway's store, as `coppice image ls` names it; one that is not there is pulled from its registry. */
   static ref(name: string): Image {
     return new Image({ kind: 'reference', ref: name })
+  }
+
+  /** A checkpoint, by id or name, also where an image has that name. */
+  static checkpoint(idOrName: string): Image {
+    return new Image({ kind: 'checkpoint', idOrName })
   }
 
   /** A local archive, by its content: an OCI archive, what `docker save` writes, a root file system; or an OCI layout's folder. */

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { CoppiceError, type ProgressEvent } from '@coppice/protocol/wire'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { BuildOptions } from './context/build.ts'
 import { Coppice } from './coppice.ts'
 import { pack } from './tar/pack.ts'
 import { readTar } from './tar/read.ts'
@@ -146,11 +147,25 @@ describe('a build', () => {
     expect(sent).toBeLessThan(64 * 1024 * 1024)
   })
 
-  it('wants its Dockerfile in the folder', async () => {
+  it('takes a Dockerfile from elsewhere, or as text, under a name that its content gives it', async () => {
+    write({ 'app/a': 'a', 'D.prod': 'FROM x', 'other/D': 'FROM x' })
+    const folder = join(scratch, 'app')
+    const build = async (options: BuildOptions) => {
+      const { name } = await client.images.build(folder, options)
+      return { name, request: gateway.of('build').at(-1) }
+    }
+    const { name, request } = await build({ dockerfile: '../D.prod' })
+    expect(request?.query.get('dockerfile')).toMatch(/^\.dockerfile\.[0-9a-f]{20}$/)
+    expect(request?.body.includes('FROM x')).toBe(true)
+    // The same bytes are the same Dockerfile, wherever they are.
+    expect((await build({ dockerfile: join(scratch, 'other/D') })).name).toBe(name)
+    expect((await build({ dockerfileText: 'FROM x' })).name).toBe(name)
+    expect(gateway.of('build')).toHaveLength(1)
+    expect((await build({ dockerfileText: 'FROM y' })).name).not.toBe(name)
+  })
+
+  it('wants a Dockerfile', async () => {
     await expect(client.images.build(scratch)).rejects.toMatchObject({ reason: 'dockerfile_not_found' })
-    await expect(client.images.build(scratch, { dockerfile: '../D' })).rejects.toMatchObject({
-      reason: 'dockerfile_outside',
-    })
     await expect(client.images.build(join(scratch, 'none'))).rejects.toMatchObject({ reason: 'local_file_not_found' })
   })
 })

@@ -8,6 +8,7 @@
  */
 export {
   type ChangeNetwork,
+  type CheckpointInfo,
   CoppiceError,
   type EgressCounts,
   type EgressRecord,
@@ -23,6 +24,8 @@ export {
   type GatewayStatus,
   type ImageInfo,
   type ImagePlace,
+  isCheckpointId,
+  type Limits,
   type ListeningPort,
   type NetworkPolicy,
   type NetworkState,
@@ -30,12 +33,14 @@ export {
   type Preview,
   type ProgressEvent,
   parseImagePlace,
+  type ResizeSandbox,
   type ResourceUse,
   type SandboxInfo,
   type SandboxInspection,
   type SupervisorInfo,
 } from '@coppice/protocol/wire'
 export type { ByteSource } from './byte-source.ts'
+export type { Checkpoints } from './checkpoints.ts'
 export type { ConnectionOptions } from './connection.ts'
 export type { BuildOptions, BuiltImage } from './context/build.ts'
 export { Coppice } from './coppice.ts'

@@ -1,9 +1,11 @@
 import type { Duplex } from 'node:stream'
 import {
+  type CheckpointInfo,
   CoppiceError,
   type ExecInfo,
   type ListeningPort,
   type Preview,
+  type ResizeSandbox,
   type ResourceUse,
   type SandboxInfo,
   type SandboxInspection,
@@ -190,6 +192,15 @@ export class Sandbox {
     return this.#connection.json({ method: 'POST', path: `${this.#path}/start`, answerMs: LIFECYCLE_ANSWER_MS }, true)
   }
 
+  /**
+   * Changes limits: at once where it runs, else at its next start; what is absent stays as it is. All or nothing: memory under what
+   * is in use is `failed_precondition/limits_refused`. @throws `unsupported/resize` where its driver cannot
+   */
+  resize(limits: ResizeSandbox): Promise<SandboxInfo> {
+    const request = { method: 'POST' as const, path: `${this.#path}/resize`, json: limits }
+    return this.#connection.json({ ...request, answerMs: LIFECYCLE_ANSWER_MS }, true)
+  }
+
   /** Ends the sandbox and deletes its files. Its end record is kept for seven days. */
   remove(): Promise<SandboxInfo> {
     return this.#connection.json({ method: 'DELETE', path: this.#path, answerMs: LIFECYCLE_ANSWER_MS }, true)
@@ -200,9 +211,14 @@ export class Sandbox {
     throw unsupported('fork', 'Forking a sandbox')
   }
 
-  /** @throws `unsupported/checkpoint`: not in this release. */
-  async checkpoint(_options: { name?: string } = {}): Promise<string> {
-    throw unsupported('checkpoint', 'Saving a checkpoint')
+  /**
+   * Saves its files, as they are at one instant; it may run or be stopped. Sandboxes are made from that by `image`. Aborted by
+   * `signal`, or cut off, it leaves nothing. @throws `unsupported/checkpoint`, `already_exists/name_taken`
+   */
+  checkpoint(options: { name?: string | undefined; signal?: AbortSignal | undefined } = {}): Promise<CheckpointInfo> {
+    const { name, signal } = options
+    const request = { method: 'POST' as const, path: `${this.#path}/checkpoints`, json: { name }, signal }
+    return this.#connection.json({ ...request, answerMs: 0 }, false)
   }
 
   /** @throws `unsupported/restore`: not in this release. */

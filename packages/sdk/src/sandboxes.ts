@@ -1,8 +1,7 @@
 import { type CreateSandboxRequest, newKey, type SandboxInfo } from '@coppice/protocol/wire'
 import type { GatewayConnection } from './connection.ts'
-import { type MakeOptions, withImage } from './from/make.ts'
+import { type ImageSources, type MakeOptions, withImage } from './from/make.ts'
 import type { Image } from './image.ts'
-import type { Images } from './images.ts'
 import { type NetworkOption, networkPolicy } from './network.ts'
 import { Sandbox } from './sandbox.ts'
 
@@ -13,7 +12,8 @@ const CREATE_ANSWER_MS = 600_000
 export interface CreateOptions extends MakeOptions {
   /**
    * What it is made from. A text is a folder with a Dockerfile, a folder with an OCI layout or an archive when there is one of
-   * that path, and else an image of the store, which is pulled when it is not there. Default: the image `base`.
+   * that path, and else an image of the store, a checkpoint (by id, or by name where no image has it), or an image that is pulled.
+   * Default: the image `base`.
    */
   image?: Image | string | undefined
   /** The same as `image`, by the API's name. */
@@ -47,36 +47,36 @@ export interface ListOptions {
 /** The sandboxes of one gateway. */
 export class Sandboxes {
   readonly #connection: GatewayConnection
-  readonly #images: Images
+  readonly #sources: ImageSources
 
   /** Use `coppice.sandboxes`. */
-  constructor(connection: GatewayConnection, images: Images) {
+  constructor(connection: GatewayConnection, sources: ImageSources) {
     this.#connection = connection
-    this.#images = images
+    this.#sources = sources
   }
 
   /** Creates a sandbox and starts it. Its image is built, imported or pulled first where that is needed. */
-  create(options: CreateOptions = {}): Promise<Sandbox> {
+  async create(options: CreateOptions = {}): Promise<Sandbox> {
     const { image, from, onTaken, onProgress, onLog, signal, ...rest } = options
     const work = { onTaken, onProgress, onLog, signal }
-    return withImage(this.#images, from ?? image, (ref) => this.#create(ref, rest, signal), work)
+    const info = await withImage(this.#sources, from ?? image, (ref) => this.#create(ref, rest, signal), work)
+    return new Sandbox(this.#connection, info.id)
   }
 
-  async #create(
+  #create(
     from: string | undefined,
     options: Omit<CreateOptions, 'image' | 'from' | keyof MakeOptions>,
     signal: AbortSignal | undefined,
-  ): Promise<Sandbox> {
+  ): Promise<SandboxInfo> {
     const { network, key = newKey(), ...rest } = options
     const given = Object.entries({ ...rest, from, network: network && networkPolicy(network) }).filter(
       ([, value]) => value !== undefined,
     )
     const json: CreateSandboxRequest = { ...Object.fromEntries(given), key }
-    const info = await this.#connection.json<SandboxInfo>(
+    return this.#connection.json(
       { method: 'POST', path: '/v1/sandboxes', json, signal, answerMs: CREATE_ANSWER_MS },
       true,
     )
-    return new Sandbox(this.#connection, info.id)
   }
 
   /** Finds a sandbox. @throws `not_found/sandbox_not_found`. */

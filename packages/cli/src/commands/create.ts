@@ -24,6 +24,7 @@ Examples:
   coppice create --name box --memory 2g --cpus 2 --env CI=1
   coppice create --from debian:13 --label run=42
   coppice create --from ./app            # a folder with a Dockerfile: built, once for each content
+  coppice create --from $(coppice checkpoint box)
   coppice create --from app.tar          # what \`docker save\` wrote, an OCI archive or a root file system`,
     )
     .action((flags: Flags) => cli.finish(flags, () => create(cli, flags)))

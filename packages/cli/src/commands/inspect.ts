@@ -1,4 +1,11 @@
-import { CoppiceError, type ListeningPort, type NetworkState, type Sandbox, type SandboxInfo } from '@coppice/sdk'
+import {
+  CoppiceError,
+  isCheckpointId,
+  type ListeningPort,
+  type NetworkState,
+  type Sandbox,
+  type SandboxInfo,
+} from '@coppice/sdk'
 import type { Command } from 'commander'
 import type { Cli } from '../cli.ts'
 
@@ -8,17 +15,18 @@ const LISTENING_MS = 5_000
 export function register(program: Command, cli: Cli): void {
   program
     .command('inspect')
-    .summary('all that is known of a sandbox, as JSON')
+    .summary('all that is known of a sandbox or checkpoint, as JSON')
     .description(
       'Print all that is known of a sandbox as JSON, with what listens in it and counts of what went outside; of a removed one for 7 days, with why it ended.',
     )
-    .argument('<sandbox>', 'id or name')
+    .argument('<sandbox>', 'id or name; or the id of a checkpoint')
     .option('--json', 'the same: it is JSON anyway')
     .addHelpText('after', '\nExample:\n  coppice inspect box')
     .action((name: string) => cli.finish({ json: true }, () => inspect(cli, name)))
 }
 
 async function inspect(cli: Cli, name: string): Promise<void> {
+  if (isCheckpointId(name)) return cli.printJson(await (await cli.gateway()).checkpoints.get(name))
   const sandbox = await cli.sandbox(name)
   const info = await sandbox.inspect()
   const [network, listening] = await Promise.all([networkOf(cli, sandbox, info), listeningIn(cli, sandbox, info)])

@@ -4,7 +4,6 @@ import { unsupported } from '../unsupported.ts'
 
 /** Commands that a later release brings: they have their place and say so. */
 const LATER: Record<string, string> = {
-  checkpoint: 'Saving a checkpoint',
   fork: 'Forking a sandbox',
   restore: 'Restoring a checkpoint',
 }

@@ -6,9 +6,11 @@ export interface Conversation {
   connect?: string[]
   /** `ADDRESS:PORT`, UDP. */
   ask?: string[]
+  /** Names to look up, by whom wants IPv4 addresses and only if there is IPv4 here. */
+  lookUp?: string[]
 }
 
-/** For each address spoken to: the address and port that the listener saw as its own, or the error code. */
+/** For each address spoken to: the address and port that the listener saw as its own; for each name: its address; or the error code. */
 export type Heard = Record<string, string>
 
 /** The arguments that run a conversation with the Node of the runtime bundle. It prints `Heard` as JSON. */
@@ -19,10 +21,11 @@ export function conversation(talk: Conversation): string[] {
 
 const PROGRAM = `
 import { createSocket } from 'node:dgram'
+import { ADDRCONFIG, lookup } from 'node:dns'
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
 
-const { listen, connect: tcp = [], ask: udp = [] } = JSON.parse(process.argv[1])
+const { listen, connect: tcp = [], ask: udp = [], lookUp = [] } = JSON.parse(process.argv[1])
 const heard = {}
 for (const port of listen) {
   const server = createServer((socket) => socket.on('error', () => {}).end(socket.localAddress + ':' + socket.localPort))
@@ -53,6 +56,11 @@ for (const target of udp) {
     socket.on('error', ({ code }) => resolve(code))
     setTimeout(() => resolve('TIMEOUT'), 3000)
   })
+}
+for (const name of lookUp) {
+  heard[name] = await new Promise((resolve) =>
+    lookup(name, { family: 4, hints: ADDRCONFIG }, (error, address) => resolve(error?.code ?? address)),
+  )
 }
 console.log(JSON.stringify(heard))
 process.exit()

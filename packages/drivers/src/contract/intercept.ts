@@ -117,6 +117,14 @@ export function interceptContract(examination: Examination): void {
     await driver.close()
   })
 
+  test('a program that asks for IPv4 addresses, if there is IPv4 at all, is told them', async (context) => {
+    const { driver, talk, id } = await intercepted(examination, context)
+    expect(await talk({ listen: [], lookUp: ['localhost'] })).toEqual({ localhost: '127.0.0.1' })
+    expect(await driver.intercept(id, PLAN, none)).toMatchObject({ ok: true })
+    expect(await talk({ listen: [], lookUp: ['localhost'] })).toEqual({ localhost: '127.0.0.1' })
+    await driver.close()
+  })
+
   test('a plan that contradicts itself is refused, and the one before stays', async (context) => {
     const { driver, talk, id } = await intercepted(examination, context)
     for (const wrong of [

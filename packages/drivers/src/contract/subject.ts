@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestContext } from 'vitest'
-import type { Driver, DriverSandbox, SandboxSpec } from '../driver.ts'
+import type { Driver, DriverImage, DriverSandbox, SandboxSpec, SavedFiles } from '../driver.ts'
 
 /** What a driver's test must bring so that the driver can be examined. */
 export interface Subject {
@@ -12,6 +12,10 @@ export interface Subject {
   brokenSpec(): SandboxSpec
   /** Runs a program in a running sandbox as its root; absent where the driver has no way but the supervisor. */
   inside?: (id: string, argv: string[]) => Promise<{ exitCode: number; output: string }>
+  /** The image of `spec` with saved files on top, as a gateway makes it; where the driver saves files. */
+  onTop?: (spec: SandboxSpec, saved: SavedFiles) => Promise<DriverImage>
+  /** One line for each thing that saving files has left. */
+  savingResidue?: () => Promise<string[]>
   /** One line for each thing that this driver holds on the host: folders, mounts, groups, processes. */
   residue(): Promise<string[]>
   /** Removes every sandbox that is left. */

@@ -1,13 +1,16 @@
 import { existsSync } from 'node:fs'
 import type { ContainerInspection, Engine } from '@coppice/engines'
-import { CoppiceError, Progress, type ResourceUse } from '@coppice/protocol/wire'
-import type { InterceptPlan, SandboxSpec } from '../driver.ts'
+import { CoppiceError, type Limits, Progress, type ResourceUse } from '@coppice/protocol/wire'
+import type { InterceptPlan, SandboxSpec, SavedFiles } from '../driver.ts'
 import { isAlive, type ProcessIdentity, signalProcess, waitGone } from '../host/process.ts'
 import type { EngineNews, Engine as LifeEngine } from '../lifecycle/engine.ts'
 import type { SandboxFolder } from '../lifecycle/folder.ts'
 import type { SandboxEnd, SandboxRecord } from '../lifecycle/record.ts'
+import { detectCgroups } from '../oci/cgroups/detect.ts'
+import { squeezed } from '../oci/cgroups/squeeze.ts'
 import { intercept } from '../oci/intercept/intercept.ts'
 import { evidence, refineEnd } from './end.ts'
+import { thawContainer } from './freezer.ts'
 import type { ContainerLaunch } from './launch.ts'
 import type { EngineLink } from './link.ts'
 import { type Names, SANDBOX_LABEL } from './names.ts'
@@ -15,7 +18,8 @@ import type { News } from './news.ts'
 import { outputTail } from './output.ts'
 import { sandboxPaths } from './paths.ts'
 import { settled } from './run-state.ts'
-import { UNKNOWN_USE, useOf } from './use.ts'
+import type { Saves } from './saves.ts'
+import { cgroupOf, UNKNOWN_USE, useOf } from './use.ts'
 
 /** Milliseconds after which a killed init must be held up by something: its container is paused. It takes a few else. */
 const PAUSED_AFTER_MS = 200
@@ -29,6 +33,7 @@ export interface ContainerEngineParts {
   link: EngineLink
   names: Names
   launch: ContainerLaunch
+  saves: Saves
   news: News
 }
 
@@ -79,6 +84,7 @@ export class ContainerEngine implements LifeEngine {
     if (neverAsked(folder)) return
     const progress = new Progress({ timeoutMs: CLEAN_UP_MS })
     const engine = await this.#parts.link.reach(progress)
+    await this.#parts.saves.tidy(folder, engine)
     const container = await this.#own(engine, folder.id, progress)
     if (!container) return
     await engine.containers.remove(container.Id, progress)
@@ -90,6 +96,8 @@ export class ContainerEngine implements LifeEngine {
 
   async kill(folder: SandboxFolder, init: ProcessIdentity): Promise<void> {
     signalProcess(init, 'SIGKILL')
+    if (await waitGone(init, PAUSED_AFTER_MS)) return
+    thawContainer(init)
     if (await waitGone(init, PAUSED_AFTER_MS)) return
     const progress = new Progress({ timeoutMs: CLEAN_UP_MS })
     const engine = await this.#parts.link.reach(progress)
@@ -120,6 +128,20 @@ export class ContainerEngine implements LifeEngine {
   sample(folder: SandboxFolder, init: ProcessIdentity): void {
     const use = isAlive(init) ? useOf(init) : undefined
     if (use) this.#uses.set(folder.id, use)
+  }
+
+  async resize(folder: SandboxFolder, init: ProcessIdentity, limits: Limits, progress: Progress): Promise<void> {
+    const resize = () => this.#parts.launch.resize(folder.id, limits, progress)
+    const layout = detectCgroups()
+    const path = layout.version === 2 ? cgroupOf(init.pid, '') : undefined
+    // Version 1 refuses by itself what is in use. A path that was read while the init lives is its own.
+    if (layout.version === 1 || path === undefined || !isAlive(init)) await resize()
+    else await squeezed(`${layout.mount}${path}`, folder.id, limits.memoryMB * 1024 * 1024, progress, resize)
+    this.sample(folder, init)
+  }
+
+  saveFiles(folder: SandboxFolder, progress: Progress): Promise<SavedFiles> {
+    return this.#parts.saves.save(folder, progress)
   }
 
   /** Told by `refineEnd`, from what the engine has seen. */

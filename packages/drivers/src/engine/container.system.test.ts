@@ -108,32 +108,6 @@ for (const kind of ['docker', 'podman'] as const) {
       expect(await driver.stats(spec.id)).toMatchObject({ memoryLimitBytes: 256 * 1024 * 1024, pidsLimit: 128 })
     })
 
-    test('gets other limits while it runs', async (context) => {
-      const { id, pid } = await driver.create(specOf(context), none)
-      await driver.resize(id, { memoryMB: 512, cpus: 0.5, pids: 77 }, none)
-      expect(await driver.stats(id)).toMatchObject({
-        memoryLimitBytes: 512 * 1024 * 1024,
-        cpusLimit: 0.5,
-        pidsLimit: 77,
-      })
-      expect(await driver.inspect(id)).toMatchObject({ state: 'running', pid })
-      await expect(driver.resize('sb-none', { memoryMB: 512, cpus: 0.5, pids: 77 }, none)).rejects.toMatchObject({
-        reason: 'sandbox_not_found',
-      })
-    })
-
-    test('keeps its limits when memory under what it uses is asked for', async (context) => {
-      const { id } = await driver.create(specOf(context), none)
-      const uses = async (): Promise<true | undefined> =>
-        ((await driver.stats(id)).memoryBytes ?? 0) > 8 * 1024 * 1024 ? true : undefined
-      await eventually('the memory of the supervisor', uses)
-      await expect(driver.resize(id, { memoryMB: 1, cpus: 1, pids: 128 }, none)).rejects.toMatchObject({
-        code: 'failed_precondition',
-        reason: 'limits_refused',
-      })
-      expect(await driver.stats(id)).toMatchObject({ memoryLimitBytes: 256 * 1024 * 1024 })
-    })
-
     test('whose init ends by itself with a code has exited with that', async (context) => {
       const spec = specOf(context)
       const runtimeDir = join(subject.workspace.path, 'ending-bundle')

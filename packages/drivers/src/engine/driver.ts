@@ -1,9 +1,8 @@
 import { join } from 'node:path'
 import type { EngineKind, Surroundings } from '@coppice/engines'
-import { CoppiceError, type Limits, type Progress } from '@coppice/protocol/wire'
+import type { Progress } from '@coppice/protocol/wire'
 import type { Driver, DriverNotice } from '../driver.ts'
 import { HostDriver } from '../lifecycle/host-driver.ts'
-import { detectCgroups } from '../oci/cgroups/detect.ts'
 import { ContainerEngine } from './container-engine.ts'
 import { EngineImages } from './images.ts'
 import { ContainerLaunch } from './launch.ts'
@@ -11,6 +10,7 @@ import { EngineLink } from './link.ts'
 import { Names } from './names.ts'
 import { News } from './news.ts'
 import { probeEngine } from './probe.ts'
+import { Saves } from './saves.ts'
 
 export interface EngineDriverOptions {
   /** `COPPICE_HOME`, absolute: what is not in the engine lives in `<home>/drivers/<engine>`. */
@@ -35,20 +35,20 @@ export class EngineDriver extends HostDriver implements Driver {
   readonly #news: News
   readonly #link: EngineLink
   readonly #images: EngineImages
-  readonly #launch: ContainerLaunch
 
   constructor(options: EngineDriverOptions) {
     const root = join(options.home, 'drivers', options.engine)
     const link = new EngineLink(options.engine, options.surroundings)
     const names = new Names(options.home)
-    const images = new EngineImages(names)
+    const saves = new Saves({ link, names, root })
+    const images = new EngineImages(names, () => saves.underWay())
     const launch = new ContainerLaunch(link, names, images)
     const news = new News({ link, names, root, ...(options.pingMs === undefined ? {} : { pingMs: options.pingMs }) })
     super({
       name: options.engine,
       capabilities: {
         isolation: 'namespaces',
-        checkpoint: 'none',
+        checkpoint: 'filesystem',
         resize: true,
         limits: true,
         readOnlyRoot: true,
@@ -56,7 +56,7 @@ export class EngineDriver extends HostDriver implements Driver {
       },
       uidBase: 0,
       root,
-      engine: new ContainerEngine({ link, names, news, launch }),
+      engine: new ContainerEngine({ link, names, news, launch, saves }),
       probe: async (progress) => {
         const probe = await probeEngine({ root, link, names, images }, progress)
         if (probe.available) news.wake()
@@ -64,26 +64,17 @@ export class EngineDriver extends HostDriver implements Driver {
       },
       ...(options.pollMs === undefined ? {} : { pollMs: options.pollMs }),
     })
+    // At the start and after every time without the engine: what was cut off then may hold a sandbox still.
+    news.notices(({ available }) => {
+      if (available) void saves.tidyAll()
+    })
     this.#news = news
     this.#link = link
     this.#images = images
-    this.#launch = launch
   }
 
   notices(listener: (notice: DriverNotice) => void): () => void {
     return this.#news.notices(listener)
-  }
-
-  async resize(id: string, limits: Limits, progress: Progress): Promise<void> {
-    const found = await this.inspect(id)
-    if (!found)
-      throw new CoppiceError('not_found', 'sandbox_not_found', `There is no sandbox ${id}.`, { hint: 'coppice ls' })
-    if (found.state !== 'running') return
-    const { memoryBytes } = await this.stats(id)
-    // Version 1 refuses by itself, after giving up what it can; version 2 kills.
-    if (detectCgroups().version === 2 && (memoryBytes ?? 0) > limits.memoryMB * 1024 * 1024)
-      throw inUse(id, memoryBytes)
-    await this.#launch.resize(id, limits, progress)
   }
 
   /**
@@ -93,11 +84,4 @@ export class EngineDriver extends HostDriver implements Driver {
   async pruneImages(keep: (diffIds: string[]) => boolean, progress: Progress): Promise<void> {
     await this.#images.prune(await this.#link.reach(progress), keep, progress)
   }
-}
-
-function inUse(id: string, memoryBytes: number | null): CoppiceError {
-  return new CoppiceError('failed_precondition', 'limits_refused', `${id} uses more memory than that.`, {
-    facts: { memoryBytes },
-    hint: `coppice inspect ${id}`,
-  })
 }

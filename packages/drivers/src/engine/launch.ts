@@ -5,6 +5,7 @@ import type { SandboxSpec } from '../driver.ts'
 import { maxOpenFiles } from '../host/limits.ts'
 import { identify, type ProcessIdentity } from '../host/process.ts'
 import type { SandboxFolder } from '../lifecycle/folder.ts'
+import { limitsRefused } from '../lifecycle/refusal.ts'
 import { writeSupervisorConfig } from '../lifecycle/supervisor-config.ts'
 import { containerLimits, sandboxContainer } from './container.ts'
 import type { EngineImages } from './images.ts'
@@ -13,7 +14,7 @@ import type { Names } from './names.ts'
 import { outputTail } from './output.ts'
 import { containerRoot } from './owner.ts'
 import { preparePaths } from './paths.ts'
-import { isContainerInit, settled } from './run-state.ts'
+import { filesGone, isContainerInit, settled } from './run-state.ts'
 
 /** Makes and starts the containers of sandboxes. */
 export class ContainerLaunch {
@@ -58,16 +59,7 @@ export class ContainerLaunch {
     } catch (cause) {
       const error = CoppiceError.from(cause)
       if (error.reason !== 'engine_refused') throw cause
-      throw new CoppiceError(
-        'failed_precondition',
-        'limits_refused',
-        `The limits of ${id} were not changed: ${error.message}`,
-        {
-          facts: error.facts,
-          hint: `coppice inspect ${id}`,
-          cause,
-        },
-      )
+      throw limitsRefused(id, error.message, { facts: error.facts, cause })
     }
   }
 
@@ -100,14 +92,7 @@ export class ContainerLaunch {
     progress: Progress,
   ): Promise<ContainerInspection> {
     const found = await settled(engine, name, progress)
-    if (!found || this.#names.owner(found) !== folder.id) {
-      throw new CoppiceError(
-        'failed_precondition',
-        'files_gone',
-        `The container of ${folder.id} was removed from ${engine.dialect.title} by somebody else, and its files with it.`,
-        { facts: { container: name }, hint: `coppice rm ${folder.id}` },
-      )
-    }
+    if (!found || this.#names.owner(found) !== folder.id) throw filesGone(engine, folder.id, name)
     return found
   }
 

@@ -4,6 +4,8 @@ import type { ContainerInspection, ContainerSummary } from '@coppice/engines'
 /** The label that says which sandbox a container is. */
 export const SANDBOX_LABEL = 'coppice.sandbox'
 
+const SAVED = 'saved-'
+
 /** Names of one home's containers and images. Several homes may use one engine, and none touches what is not its own. */
 export class Names {
   readonly #hash: string
@@ -36,7 +38,22 @@ export class Names {
 
   /** The name under which an engine keeps an image for us. */
   image(imageId: string): string {
-    return `coppice.local/${this.#hash}:${imageId.replace('sha256:', '').slice(0, 24)}`
+    return `${this.repository}:${imageId.replace('sha256:', '').slice(0, 24)}`
+  }
+
+  /** Of all names of our images. */
+  get repository(): string {
+    return `coppice.local/${this.#hash}`
+  }
+
+  /** The tag of an image that holds the files of a sandbox while they are saved. `suffix` tells two of one sandbox apart. */
+  savedTag(id: string, suffix: string): string {
+    return `${SAVED}${id}-${suffix}`
+  }
+
+  /** True for the name of such an image of this home. */
+  isSaved(imageName: string): boolean {
+    return imageName.startsWith(`${this.repository}:${SAVED}`)
   }
 
   /** The label of our images, and its value. */

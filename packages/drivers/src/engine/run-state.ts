@@ -44,3 +44,13 @@ export function isContainerInit(pid: number, containerId: string): boolean {
     return false
   }
 }
+
+/** Somebody else took a sandbox's container away. */
+export function filesGone(engine: Engine, id: string, container: string): CoppiceError {
+  return new CoppiceError(
+    'failed_precondition',
+    'files_gone',
+    `The container of ${id} was removed from ${engine.dialect.title} by somebody else, and its files with it.`,
+    { facts: { container }, hint: `coppice rm ${id}` },
+  )
+}

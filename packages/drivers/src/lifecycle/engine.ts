@@ -1,5 +1,5 @@
-import type { Progress, ResourceUse } from '@coppice/protocol/wire'
-import type { InterceptPlan, SandboxSpec } from '../driver.ts'
+import type { Limits, Progress, ResourceUse } from '@coppice/protocol/wire'
+import type { InterceptPlan, SandboxSpec, SavedFiles } from '../driver.ts'
 import type { ProcessIdentity } from '../host/process.ts'
 import type { SandboxFolder } from './folder.ts'
 import type { SandboxEnd, SandboxRecord } from './record.ts'
@@ -31,6 +31,12 @@ export interface Engine {
   leftovers(): Promise<string[]>
   /** Resource use now. Members that are unknown are null. */
   use(folder: SandboxFolder, record: SandboxRecord): ResourceUse
+  /**
+   * See `Driver.resize`. Called while `init` lives, which may end meanwhile. Absent where limits are fixed at the start, or are none.
+   */
+  resize?(folder: SandboxFolder, init: ProcessIdentity, limits: Limits, progress: Progress): Promise<void>
+  /** See `Driver.saveFiles`. Called for sandboxes whose files are whole. Absent where they cannot be saved. */
+  saveFiles?(folder: SandboxFolder, progress: Progress): Promise<SavedFiles>
   /** True when the kernel killed the init (not an exec) for memory. Asked before `release`. */
   initOomKilled(folder: SandboxFolder): boolean
   /** See `Driver.intercept`. Called while `init` lives, which may end meanwhile. */

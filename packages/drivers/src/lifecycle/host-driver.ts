@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
-import { CoppiceError, type Progress, type ResourceUse } from '@coppice/protocol/wire'
+import { CoppiceError, type Limits, type Progress, type ResourceUse } from '@coppice/protocol/wire'
 import type {
   Driver,
   DriverCapabilities,
@@ -9,7 +9,9 @@ import type {
   ExitListener,
   InterceptPlan,
   SandboxSpec,
+  SavedFiles,
 } from '../driver.ts'
+import { isAlive } from '../host/process.ts'
 import { Census } from './census.ts'
 import { endInOrder, killInit } from './disposal.ts'
 import { Endings } from './endings.ts'
@@ -39,6 +41,8 @@ export class HostDriver implements Driver {
   readonly name: string
   readonly capabilities: DriverCapabilities
   readonly uidBase: number
+  readonly resize?: NonNullable<Driver['resize']>
+  readonly saveFiles?: NonNullable<Driver['saveFiles']>
   readonly #root: string
   readonly #engine: Engine
   readonly #probe: (progress: Progress) => Promise<DriverProbe>
@@ -65,6 +69,10 @@ export class HostDriver implements Driver {
     this.#endings = new Endings(options.engine, this.#watcher)
     this.#launches = new Launches(options.engine, this.#watcher)
     this.#census = new Census(options.root, options.engine, this.#watcher, this.#endings)
+    const resize = options.engine.resize?.bind(options.engine)
+    if (resize) this.resize = (id, limits, progress) => this.#resize(resize, id, limits, progress)
+    const saveFiles = options.engine.saveFiles?.bind(options.engine)
+    if (saveFiles) this.saveFiles = (id, progress) => this.#saveFiles(saveFiles, id, progress)
     mkdirSync(options.root, { recursive: true, mode: 0o711 })
   }
 
@@ -98,11 +106,7 @@ export class HostDriver implements Driver {
     if (found.state === 'running') {
       throw new CoppiceError('failed_precondition', 'sandbox_running', `Sandbox ${spec.id} is running already.`)
     }
-    if (!record?.complete) {
-      throw new CoppiceError('failed_precondition', 'sandbox_incomplete', `The creation of ${spec.id} was cut off.`, {
-        hint: `coppice rm ${spec.id}`,
-      })
-    }
+    if (!record?.complete) throw incomplete(spec.id)
     await this.#endings.release(folder)
     try {
       return await this.#launches.launch(folder, spec, record, progress)
@@ -161,6 +165,28 @@ export class HostDriver implements Driver {
     return this.#engine.intercept(record.init, plan, progress)
   }
 
+  async #resize(resize: NonNullable<Engine['resize']>, id: string, limits: Limits, progress: Progress): Promise<void> {
+    progress.throwIfEnded()
+    const folder = this.#folder(id)
+    if (!(await this.inspect(id))) throw notFound(id)
+    const record = await readRecord(folder.record)
+    if (record?.phase !== 'running' || !record.init) return
+    try {
+      await resize(folder, record.init, limits, progress)
+    } catch (cause) {
+      // It has ended meanwhile, and its next start brings limits of its own.
+      if (isAlive(record.init)) throw cause
+    }
+  }
+
+  async #saveFiles(saveFiles: NonNullable<Engine['saveFiles']>, id: string, progress: Progress): Promise<SavedFiles> {
+    progress.throwIfEnded()
+    const folder = this.#folder(id)
+    if (!(await this.inspect(id))) throw notFound(id)
+    if (!(await readRecord(folder.record))?.complete) throw incomplete(id)
+    return saveFiles(folder, progress)
+  }
+
   logs(id: string, maxBytes: number): Promise<Buffer> {
     const folder = this.#folder(id)
     const output = this.#engine.output?.bind(this.#engine, folder)
@@ -208,6 +234,12 @@ export class HostDriver implements Driver {
 function vanished(): SandboxEnd {
   const message = 'What held its files was removed by somebody else, and the files with it.'
   return { reason: 'vanished', message, exitCode: null, at: Date.now() }
+}
+
+function incomplete(id: string): CoppiceError {
+  return new CoppiceError('failed_precondition', 'sandbox_incomplete', `The creation of ${id} was cut off.`, {
+    hint: `coppice rm ${id}`,
+  })
 }
 
 function notFound(id: string): CoppiceError {

@@ -26,6 +26,7 @@ export interface SandboxRecord {
   end: SandboxEnd | null
   /** At the end of the latest run. */
   use: ResourceUse | null
+  /** At its latest start. */
   limits: Limits
   runtimeDir: string
   runDir: string

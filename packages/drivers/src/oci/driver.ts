@@ -11,6 +11,7 @@ import { ID_RANGE } from './config.ts'
 import { OciEngine } from './engine.ts'
 import { probeOci } from './probe.ts'
 import { Runc } from './runc.ts'
+import { OciSaves } from './saves.ts'
 
 /**
  * First host uid and gid of the sandboxes' range. Above what distributions hand to users in /etc/subuid (100000 on), below what
@@ -46,15 +47,15 @@ export function createOciDriver(options: OciDriverOptions): Driver {
     name: 'oci',
     capabilities: {
       isolation: 'namespaces',
-      checkpoint: 'none',
-      resize: false,
+      checkpoint: 'filesystem',
+      resize: true,
       limits: true,
       readOnlyRoot: true,
       network: 'session',
     },
     uidBase,
     root,
-    engine: new OciEngine(cgroups, runc, uidBase),
+    engine: new OciEngine(cgroups, runc, uidBase, new OciSaves(root, cgroups, uidBase)),
     probe: (progress) => probeOci({ root, uidBase, cgroups, runc }, progress),
     ...(options.pollMs === undefined ? {} : { pollMs: options.pollMs }),
   })

@@ -1,7 +1,7 @@
 import { chmodSync, chownSync, closeSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { CoppiceError, type Progress, type ResourceUse } from '@coppice/protocol/wire'
-import type { InterceptPlan, SandboxSpec } from '../driver.ts'
+import { CoppiceError, type Limits, type Progress, type ResourceUse } from '@coppice/protocol/wire'
+import type { InterceptPlan, SandboxSpec, SavedFiles } from '../driver.ts'
 import { maxOpenFiles } from '../host/limits.ts'
 import { unmountAll, unmounted } from '../host/mounts.ts'
 import { type ProcessIdentity, signalProcess, waitGone } from '../host/process.ts'
@@ -17,6 +17,7 @@ import { intercept } from './intercept/intercept.ts'
 import { renewResolverFile, writeNetworkFiles } from './network-files.ts'
 import { makeOverlayFolders, mountOverlay, overlayFolders } from './overlay.ts'
 import { type Runc, runcInit, runcPaths } from './runc.ts'
+import type { OciSaves } from './saves.ts'
 
 /** Milliseconds after which a killed init must be held up by something frozen. It takes a few else. */
 const FROZEN_AFTER_MS = 200
@@ -25,12 +26,14 @@ const FROZEN_AFTER_MS = 200
 export class OciEngine implements Engine {
   readonly #cgroups: SandboxCgroups
   readonly #runc: Runc
+  readonly #saves: OciSaves
   readonly #uidBase: number
   readonly #maxOpenFiles = maxOpenFiles()
 
-  constructor(cgroups: SandboxCgroups, runc: Runc, uidBase: number) {
+  constructor(cgroups: SandboxCgroups, runc: Runc, uidBase: number, saves: OciSaves) {
     this.#cgroups = cgroups
     this.#runc = runc
+    this.#saves = saves
     this.#uidBase = uidBase
   }
 
@@ -112,6 +115,20 @@ export class OciEngine implements Engine {
 
   use(folder: SandboxFolder): ResourceUse {
     return this.#cgroups.use(folder.id)
+  }
+
+  resize(folder: SandboxFolder, _init: ProcessIdentity, limits: Limits, progress: Progress): Promise<void> {
+    return this.#cgroups.resize(folder.id, limits, progress)
+  }
+
+  saveFiles(folder: SandboxFolder, progress: Progress): Promise<SavedFiles> {
+    return this.#saves.save(folder, progress)
+  }
+
+  /** There is no daemon that tells anything: only what a crash has left is taken back. */
+  listen(): () => void {
+    this.#saves.tidyAll()
+    return () => {}
   }
 
   initOomKilled(folder: SandboxFolder): boolean {

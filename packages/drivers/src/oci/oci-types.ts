@@ -9,8 +9,10 @@ export interface OciMount {
 export interface OciResources {
   devices?: { allow: boolean; access: string }[]
   memory?: { limit: number; swap?: number }
-  cpu?: { quota: number; period: number; shares: number }
+  cpu?: { quota: number; period: number; shares?: number }
   pids?: { limit: number }
+  /** Control files of version 2 and what is written to them. */
+  unified?: Record<string, string>
 }
 
 export interface OciSyscallRule {

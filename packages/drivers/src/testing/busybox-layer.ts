@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, copyFileSync, lchownSync, mkdirSync, symlinkSync } from 'node:fs'
+import { chmodSync, chownSync, copyFileSync, lchownSync, lutimesSync, mkdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** Programs that tests call by their names. */
@@ -35,5 +35,8 @@ export function makeBusyboxLayer(path: string, owner: number): string {
     symlinkSync('busybox', join(path, 'bin', name))
     lchownSync(join(path, 'bin', name), owner, owner)
   }
+  // The same whenever it is made.
+  for (const name of ['', 'bin', 'bin/busybox', ...LINKS.map((link) => `bin/${link}`)])
+    lutimesSync(join(path, name), 0, 0)
   return path
 }

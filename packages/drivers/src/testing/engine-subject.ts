@@ -6,11 +6,12 @@ import type { EngineKind, Surroundings } from '@coppice/engines'
 import { PrivateDocker, type PrivateEngine, PrivatePodman } from '@coppice/engines/testing'
 import { Progress } from '@coppice/protocol/wire'
 import type { Subject } from '../contract/subject.ts'
-import type { LayerBlob, SandboxSpec } from '../driver.ts'
+import type { DriverImage, LayerBlob, SandboxSpec, SavedFiles } from '../driver.ts'
 import { createEngineDriver, type EngineDriver } from '../engine/driver.ts'
 import { Names } from '../engine/names.ts'
 import { mountsUnder } from '../host/mounts.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
+import { SavedImages } from './saved-images.ts'
 import { Workspace } from './workspace.ts'
 
 /** A driver over a private Docker or Podman and a busybox image, for tests. */
@@ -18,6 +19,7 @@ export class EngineSubject implements Subject {
   readonly workspace: Workspace
   readonly engine: PrivateEngine
   readonly layer: LayerBlob
+  #saved: Promise<SavedImages> | undefined
 
   private constructor(workspace: Workspace, engine: PrivateEngine) {
     this.workspace = workspace
@@ -69,6 +71,24 @@ export class EngineSubject implements Subject {
   /** Through the engine's command line: namespaces, capabilities and filter of the sandbox, without a supervisor. */
   inside(id: string, argv: string[], user = '0:0'): Promise<{ exitCode: number; output: string }> {
     return this.engine.run('exec', '--user', user, this.container(id), ...argv)
+  }
+
+  async onTop(spec: SandboxSpec, saved: SavedFiles): Promise<DriverImage> {
+    this.#saved ??= SavedImages.open(this.workspace, 0, true)
+    return (await this.#saved).onTop(spec, saved)
+  }
+
+  /** Images that a save has made, marks of saves, containers that are held still. */
+  async savingResidue(): Promise<string[]> {
+    const engine = await this.engine.connect()
+    const images = (await engine.images.list([], Progress.none())).flatMap(({ RepoTags }) => RepoTags ?? [])
+    const containers = await engine.containers.list([], Progress.none())
+    const root = join(this.workspace.home, 'drivers', this.engine.kind)
+    return [
+      ...images.filter((name) => name.includes(':saved-')),
+      ...containers.filter(({ State }) => State === 'paused').map(({ Id }) => `${Id} is paused`),
+      ...readdirSync(root, { recursive: true, encoding: 'utf8' }).filter((path) => path.endsWith('saving.json')),
+    ]
   }
 
   container(id: string): string {

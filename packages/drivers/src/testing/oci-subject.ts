@@ -3,19 +3,21 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
 import type { Subject } from '../contract/subject.ts'
-import type { SandboxSpec } from '../driver.ts'
+import type { DriverImage, SandboxSpec, SavedFiles } from '../driver.ts'
 import { runCommand } from '../host/command.ts'
 import { mountsUnder } from '../host/mounts.ts'
 import { detectCgroups } from '../oci/cgroups/detect.ts'
-import { groupsUnder } from '../oci/cgroups/tree.ts'
+import { groupsUnder, readText } from '../oci/cgroups/tree.ts'
 import { createOciDriver, DEFAULT_UID_BASE } from '../oci/driver.ts'
 import { makeBusyboxLayer } from './busybox-layer.ts'
+import { SavedImages } from './saved-images.ts'
 import { Workspace } from './workspace.ts'
 
 /** The oci driver over a busybox image, for tests. */
 export class OciSubject implements Subject {
   readonly workspace: Workspace
   readonly layer: string
+  #saved: Promise<SavedImages> | undefined
 
   private constructor(workspace: Workspace) {
     this.workspace = workspace
@@ -53,6 +55,19 @@ export class OciSubject implements Subject {
     return { exitCode: exitCode ?? -1, output: text }
   }
 
+  async onTop(spec: SandboxSpec, saved: SavedFiles): Promise<DriverImage> {
+    this.#saved ??= SavedImages.open(this.workspace, DEFAULT_UID_BASE, false)
+    return (await this.#saved).onTop(spec, saved)
+  }
+
+  /** Files of saves, and sandboxes that are held still. */
+  async savingResidue(): Promise<string[]> {
+    const root = join(this.workspace.home, 'drivers', 'oci')
+    const folders = existsSync(root) ? readdirSync(root) : []
+    const files = folders.flatMap((id) => readdirSync(join(root, id)).filter((name) => name.startsWith('saving')))
+    return [...files, ...this.groups().filter(isFrozen)]
+  }
+
   folder(id: string): string {
     return join(this.workspace.home, 'drivers', 'oci', id)
   }
@@ -87,4 +102,10 @@ export class OciSubject implements Subject {
     await this.removeAll()
     this.workspace.remove()
   }
+}
+
+/** Of either version; false for groups of other controllers. */
+function isFrozen(group: string): boolean {
+  const states = { 'freezer.state': 'FR', 'cgroup.freeze': '1' }
+  return Object.entries(states).some(([file, state]) => readText(`${group}/${file}`)?.startsWith(state))
 }

@@ -16,7 +16,7 @@ export class ProcessSubject implements Subject {
   }
 
   static async open(): Promise<ProcessSubject> {
-    return new ProcessSubject(await Workspace.make())
+    return new ProcessSubject(await Workspace.make({ ownBundle: true }))
   }
 
   open(): ReturnType<typeof createProcessDriver> {

@@ -16,13 +16,15 @@ export class Workspace {
     this.bundle = bundle
   }
 
-  static async make(): Promise<Workspace> {
+  /** @param ownBundle for who tells this workspace's processes by the path of their bundle; else one serves a whole test run */
+  static async make({ ownBundle = false } = {}): Promise<Workspace> {
     const path = await mkdtemp(join(tmpdir(), 'coppice-drivers-'))
     // A sandbox's root is another user for the host and must get through.
 
     chmodSync(path, 0o711)
     const entry = join(import.meta.dirname, 'entry.ts')
-    const { dir } = await stageRuntime({ cacheDir: join(path, 'runtime'), entry, flags: ['--v8-pool-size=1'] })
+    const cacheDir = join((!ownBundle && process.env.COPPICE_TEST_SHARED) || path, 'runtime')
+    const { dir } = await stageRuntime({ cacheDir, entry, flags: ['--v8-pool-size=1'] })
     mkdirSync(join(path, 'home'), { mode: 0o711 })
     return new Workspace(path, dir)
   }

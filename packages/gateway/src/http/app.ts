@@ -11,6 +11,7 @@ import { z } from 'zod'
 import { type Front, frontOptions, serve } from '../inbound/front.ts'
 import type { Guard } from './guard.ts'
 import { checked } from './input.ts'
+import { discardRest } from './request-body.ts'
 
 /** Largest JSON body, bytes: an exec's argv and environment may be 2 MiB each. Streamed bodies have no limit here. */
 const MAX_JSON_BYTES = 8 * 1024 * 1024
@@ -128,9 +129,20 @@ function addRoute(app: FastifyInstance, route: Route, options: AppOptions): void
 function sendFailure(reply: FastifyReply, error: unknown): void {
   const failure = asFailure(error)
   if (failure.code === 'internal') reply.log.error({ err: error }, 'a call failed inside the gateway')
-  // The rest of a body that nobody reads would be taken for the next request.
-  if (!reply.request.raw.complete) reply.header('connection', 'close')
-  void reply.code(httpStatus(failure.code)).send({ error: failure.toBody() })
+  const body = { error: failure.toBody() }
+  if (reply.request.raw.complete) void reply.code(httpStatus(failure.code)).send(body)
+  else void sendWhileReceiving(reply, httpStatus(failure.code), JSON.stringify(body))
+}
+
+/** The answer is whole for who reads meanwhile; who sends all of a body first gets it after that. */
+async function sendWhileReceiving(reply: FastifyReply, status: number, json: string): Promise<void> {
+  reply.hijack()
+  const { raw } = reply
+  const head = { 'content-type': 'application/json; charset=utf-8', 'content-length': Buffer.byteLength(json) }
+  raw.writeHead(status, { ...head, connection: 'close' })
+  raw.write(json)
+  await discardRest(reply.request.raw)
+  raw.end()
 }
 
 function asFailure(error: unknown): CoppiceError {

@@ -1,10 +1,12 @@
-import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { CoppiceError, type ImageEvent, Progress } from '@coppice/protocol'
+import { CoppiceError, Progress } from '@coppice/protocol'
+import type { CheckpointDirectory } from '../checkpoints/directory.ts'
 import type { Images } from '../images/images.ts'
 import type { Outcome } from '../images/transfers.ts'
 import { type Call, type Handlers, HIJACKED } from './app.ts'
+import { EventLines } from './event-lines.ts'
 import { isOn } from './input.ts'
+import { discardRest, leavable } from './request-body.ts'
 
 type ImageRoutes =
   | 'listImages'
@@ -17,23 +19,22 @@ type ImageRoutes =
   | 'removeImage'
   | 'pruneImages'
 
-/** Milliseconds between two progress lines: people do not read faster, and a bar needs no more. */
-const EVENT_INTERVAL_MS = 100
-
 /**
  * The image store over HTTP.
  * @param pruneEngines has drivers' engines forget images whose layers are not among these
+ * @param checkpoints whose images engines may keep
  */
 export function imageHandlers(
   images: Images,
   pruneEngines: (kept: ReadonlySet<string>) => Promise<void>,
+  checkpoints: CheckpointDirectory,
 ): Pick<Handlers, ImageRoutes> {
   return {
     listImages: () => images.list(),
     importImage: (call) => {
       const size = Number(call.request.headers['content-length'])
       const options = { ...call.query, ...(size > 0 ? { sizeBytes: size } : {}) }
-      return events(call, (progress) => images.import(call.request.raw as Readable, options, progress))
+      return events(call, (progress, _, body) => images.import(body, options, progress))
     },
     exportImage: async (call) => {
       const { ref, ...options } = call.query as {
@@ -41,11 +42,14 @@ export function imageHandlers(
         format?: 'oci-archive' | 'docker-archive'
         name?: string
       }
-      const { sizeBytes, chunks } = await images.export(ref, options, new Progress({ signal: call.signal }))
+      const archive = await images.export(ref, options, new Progress({ signal: call.signal }))
+      const { sizeBytes, chunks } = archive
       call.reply.hijack()
       call.reply.raw.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': sizeBytes })
       // A store that fails half-way cuts the connection: the client misses bytes that it was told of.
       await pipeline(chunks, call.reply.raw).catch(() => call.reply.raw.destroy())
+      // A client that was gone before has not had a byte of it read.
+      archive.release()
       return HIJACKED
     },
     pullImage: (call) => {
@@ -66,7 +70,7 @@ export function imageHandlers(
         ...(dockerfile === undefined ? {} : { dockerfile }),
         ...(target === undefined ? {} : { target }),
       }
-      return events(call, (progress, log) => images.build(call.request.raw, name as string, request, log, progress))
+      return events(call, (progress, log, body) => images.build(body, name as string, request, log, progress))
     },
     bootstrapImage: (call) => {
       const { force } = call.body as { force: boolean }
@@ -75,7 +79,7 @@ export function imageHandlers(
     removeImage: (call) => images.remove(String(call.query.ref)),
     pruneImages: async () => {
       const pruned = await images.prune()
-      await pruneEngines(await images.layerChains())
+      await pruneEngines(await images.layerChains(checkpoints.ready().map(({ imageDigest }) => imageDigest)))
       return pruned
     },
   }
@@ -99,33 +103,22 @@ function buildArgs(pairs: string[]): Record<string, string> {
 /** Answers with lines of JSON while `work` goes on; the last line is its outcome. */
 async function events(
   call: Call,
-  work: (progress: Progress, log: (line: string) => void) => Promise<Outcome>,
+  work: (progress: Progress, log: (line: string) => void, body: AsyncGenerator<Buffer, void, void>) => Promise<Outcome>,
 ): Promise<typeof HIJACKED> {
   call.reply.hijack()
   const response = call.reply.raw
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' })
-  const send = (event: ImageEvent) => response.write(`${JSON.stringify(event)}\n`)
-  let lastMessage = ''
-  let lastAt = 0
-  const progress = new Progress({
-    signal: call.signal,
-    onEvent: (event) => {
-      const now = performance.now()
-      if (event.message === lastMessage && now - lastAt < EVENT_INTERVAL_MS) return
-      lastMessage = event.message
-      lastAt = now
-      if (!response.writableNeedDrain) send({ event: 'progress', ...event })
-    },
-  })
+  const lines = new EventLines(response)
+  const progress = new Progress({ signal: call.signal, onEvent: (event) => lines.progress(event) })
+  const body = leavable(call.request.raw)
   try {
-    send({ event: 'done', ...(await work(progress, (line) => send({ event: 'log', line }))) })
+    lines.last({ event: 'done', ...(await work(progress, (line) => lines.log(line), body)) })
   } catch (error) {
     const failure = CoppiceError.from(error)
     if (failure.code === 'internal') call.reply.log.error({ err: error }, 'an image operation failed')
-    send({ event: 'error', error: { ...failure.toBody() } })
+    lines.last({ event: 'error', error: { ...failure.toBody() } })
   }
+  await discardRest(call.request.raw, body)
   response.end()
-  // What is left of a body that nobody wants any more.
-  call.request.raw.resume()
   return HIJACKED
 }

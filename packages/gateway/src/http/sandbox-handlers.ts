@@ -1,4 +1,4 @@
-import { CreateSandboxSchema, Progress, type ResolvedCreateSandbox } from '@coppice/protocol'
+import { CreateSandboxSchema, Progress, type ResizeSandbox, type ResolvedCreateSandbox } from '@coppice/protocol'
 import type { Directory } from '../sandboxes/directory.ts'
 import type { Drivers } from '../sandboxes/drivers.ts'
 import type { Sandboxes } from '../sandboxes/sandboxes.ts'
@@ -27,13 +27,14 @@ type SandboxRoutes =
   | 'removeSandbox'
   | 'stopSandbox'
   | 'startSandbox'
+  | 'resizeSandbox'
   | 'sandboxLogs'
   | 'sandboxStats'
 
 /** The life cycle of sandboxes over HTTP. */
 export function sandboxHandlers(options: SandboxHandlerOptions): Pick<Handlers, SandboxRoutes> {
   const { sandboxes, directory, drivers, config } = options
-  // A client that goes away does not undo a removal or a stop that it asked for; it does undo a create.
+  // A client that goes away does not undo a removal, a stop or a resize that it asked for; it does undo a create.
   const untilDone = () => new Progress({ timeoutMs: LIFE_CYCLE_TIMEOUT_MS })
   const idOf = (call: Call) => call.params.sandbox ?? ''
   return {
@@ -47,10 +48,11 @@ export function sandboxHandlers(options: SandboxHandlerOptions): Pick<Handlers, 
       const matching = records.filter((record) => wanted.every((label) => hasLabel(record.labels, label)))
       return { sandboxes: matching.map((record) => sandboxes.info(record)), skipped: directory.skipped }
     },
-    inspectSandbox: (call) => sandboxes.inspect(directory.findAny(idOf(call))),
+    inspectSandbox: async (call) => sandboxes.inspect(await directory.findWhole(idOf(call))),
     removeSandbox: (call) => sandboxes.remove(idOf(call), untilDone()),
     stopSandbox: (call) => sandboxes.stop(idOf(call), (call.body as { graceMs: number }).graceMs, untilDone()),
     startSandbox: (call) => sandboxes.start(idOf(call), untilDone()),
+    resizeSandbox: (call) => sandboxes.resize(idOf(call), call.body as ResizeSandbox, untilDone()),
     sandboxLogs: async (call) => {
       const record = directory.find(idOf(call))
       const bytes = Math.min(Number(call.query.bytes ?? LOG_BYTES), MAX_LOG_BYTES)

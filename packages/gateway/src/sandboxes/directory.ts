@@ -1,5 +1,6 @@
 import { CoppiceError } from '@coppice/protocol'
 import type { Store } from '@coppice/registry'
+import { withoutOutput } from './ends.ts'
 import type { SandboxRecord } from './record.ts'
 
 /** A file of the registry that could not be read as an entry. */
@@ -10,17 +11,18 @@ export interface Skipped {
 
 /**
  * The sandboxes of this gateway: the registry's entries, with what is looked up often (ids, names, keys) held in memory.
- * Every change is on disk before it is here; this process is the only writer.
+ * Every change is on disk before it is here; this process is the only writer. Of removed ones, which may be tens of thousands,
+ * the last output (64 KiB) is on disk alone.
  */
 export class Directory {
   readonly #store: Store<SandboxRecord>
-  readonly #records = new Map<string, SandboxRecord>()
+  readonly #existing = new Map<string, SandboxRecord>()
+  readonly #removed = new Map<string, SandboxRecord>()
   /** Ids of those that exist, by name, and of those that a key has made and that have run. */
   readonly #named = new Map<string, string>()
   readonly #keyed = new Map<string, string>()
   readonly #reservedNames = new Set<string>()
   #reserved = 0
-  #existingCount = 0
   #skipped: Skipped[] = []
 
   private constructor(store: Store<SandboxRecord>) {
@@ -29,7 +31,7 @@ export class Directory {
 
   static async open(store: Store<SandboxRecord>): Promise<Directory> {
     const directory = new Directory(store)
-    const { entries, skipped } = await store.list()
+    const { entries, skipped } = await store.list(inMemory)
     for (const { value } of entries.toSorted((a, b) => a.value.createdAt - b.value.createdAt)) directory.#keep(value)
     directory.#skipped = skipped
     return directory
@@ -40,23 +42,24 @@ export class Directory {
     return this.#skipped
   }
 
-  /** All records, removed ones too, oldest first. */
+  /** All records, oldest first; removed ones too, without their last output. */
   all(): SandboxRecord[] {
-    return [...this.#records.values()].sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
+    return [...this.#removed.values(), ...this.#existing.values()].sort(byAge)
   }
 
-  /** Those that exist. */
+  /** Those that exist, oldest first. */
   existing(): SandboxRecord[] {
-    return this.all().filter((record) => record.state !== 'removed')
+    return [...this.#existing.values()].sort(byAge)
   }
 
+  /** A removed one is without its last output. */
   peek(id: string): SandboxRecord | undefined {
-    return this.#records.get(id)
+    return this.#existing.get(id) ?? this.#removed.get(id)
   }
 
-  /** By id or name, also a removed one by its id. @throws `not_found/sandbox_not_found` */
+  /** By id or name, also a removed one by its id, without its last output. @throws `not_found/sandbox_not_found` */
   findAny(idOrName: string): SandboxRecord {
-    const record = this.#records.get(idOrName) ?? this.#records.get(this.#named.get(idOrName) ?? '')
+    const record = this.peek(idOrName) ?? this.peek(this.#named.get(idOrName) ?? '')
     if (record) return record
     throw new CoppiceError(
       'not_found',
@@ -68,6 +71,12 @@ export class Directory {
     )
   }
 
+  /** The same with the last output of a removed one, which is read from the disk. @throws what `findAny` and the store throw */
+  async findWhole(idOrName: string): Promise<SandboxRecord> {
+    const record = this.findAny(idOrName)
+    return record.state === 'removed' ? ((await this.#store.get(record.id))?.value ?? record) : record
+  }
+
   /** By id or name, one that exists. @throws `not_found/sandbox_removed` with its end, `not_found/sandbox_not_found` */
   find(idOrName: string): SandboxRecord {
     const record = this.findAny(idOrName)
@@ -77,7 +86,7 @@ export class Directory {
       'sandbox_removed',
       `Sandbox ${record.id} was removed. ${record.end?.message ?? ''}`.trim(),
       {
-        facts: { sandboxId: record.id, end: record.end },
+        facts: { sandboxId: record.id, end: record.end && { ...record.end, lastOutput: undefined } },
         hint: `coppice inspect ${record.id}`,
       },
     )
@@ -88,7 +97,7 @@ export class Directory {
    * after the other, so it is what a failed one left.
    */
   byKey(key: string): SandboxRecord | undefined {
-    return this.#records.get(this.#keyed.get(key) ?? '')
+    return this.peek(this.#keyed.get(key) ?? '')
   }
 
   /**
@@ -97,7 +106,7 @@ export class Directory {
    */
   reserve(record: SandboxRecord, max: number): () => void {
     const { name } = record
-    if (this.#existingCount + this.#reserved >= max) {
+    if (this.#existing.size + this.#reserved >= max) {
       throw new CoppiceError('resource_exhausted', 'too_many_sandboxes', `There are ${max} sandboxes already.`, {
         facts: { max },
         hint: 'coppice rm --label KEY=VALUE, or raise maxSandboxes in config.json',
@@ -133,10 +142,10 @@ export class Directory {
    * @param forgotten told the id of each
    */
   async forget(before: number, forgotten: (id: string) => void): Promise<void> {
-    for (const record of this.all()) {
-      if (record.state !== 'removed' || (record.removedAt ?? 0) >= before) continue
+    for (const record of [...this.#removed.values()]) {
+      if ((record.removedAt ?? 0) >= before) continue
       await this.#store.remove(record.id)
-      this.#records.delete(record.id)
+      this.#removed.delete(record.id)
       if (record.key !== null && this.#keyed.get(record.key) === record.id) this.#keyed.delete(record.key)
       forgotten(record.id)
     }
@@ -144,13 +153,23 @@ export class Directory {
 
   #keep(record: SandboxRecord): void {
     const { id, name, key } = record
-    const before = this.#records.get(id)
-    this.#existingCount +=
-      Number(record.state !== 'removed') - Number(before !== undefined && before.state !== 'removed')
-    this.#records.set(id, record)
+    if (record.state === 'removed') {
+      this.#existing.delete(id)
+      this.#removed.set(id, inMemory(record))
+    } else {
+      this.#existing.set(id, record)
+    }
     if (key !== null && record.startedAt !== null && !this.#keyed.has(key)) this.#keyed.set(key, id)
     if (name === null) return
     if (record.state !== 'removed') this.#named.set(name, id)
     else if (this.#named.get(name) === id) this.#named.delete(name)
   }
+}
+
+function inMemory(record: SandboxRecord): SandboxRecord {
+  return record.state === 'removed' && record.end ? { ...record, end: withoutOutput(record.end) } : record
+}
+
+function byAge(a: SandboxRecord, b: SandboxRecord): number {
+  return a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1)
 }

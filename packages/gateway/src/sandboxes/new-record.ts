@@ -29,6 +29,7 @@ export function newRecord(
     image: request.from,
     labels: request.labels,
     publicPorts: [],
+    resizing: null,
     configHash: configHash(asked),
     token: randomBytes(24).toString('base64url'),
     createdAt: Date.now(),

@@ -3,8 +3,9 @@ import { Progress } from '@coppice/protocol'
 import type { SessionHub } from '../session/hub.ts'
 import type { Directory } from './directory.ts'
 import type { Drivers } from './drivers.ts'
-import { endRecord } from './ends.ts'
+import { endedError, endRecord } from './ends.ts'
 import type { SandboxRecord } from './record.ts'
+import { finishResize } from './resize.ts'
 
 /** Milliseconds that one engine has to say what it holds. */
 const LIST_TIMEOUT_MS = 60_000
@@ -61,6 +62,8 @@ async function settle(
       const interrupted = endRecord('gateway_interrupted', 'The gateway ended while it was being created.')
       const end =
         record.end ?? (record.state === 'creating' ? interrupted : endRecord('removed', 'It was removed on request.'))
+      // Nobody dials it any more: its folder of sockets goes.
+      hub.release(id, endedError(id, end))
       await directory.update(id, (current) => ({ ...current, state: 'removed', removedAt: Date.now(), end }))
       log1('a removal that was under way was finished')
     } else if (found?.state === 'running' && record.state === 'stopping') {
@@ -77,16 +80,22 @@ async function settle(
       }))
       log1('adopted')
     } else if (found) {
-      if (record.state === 'stopped') return
-      const end = endRecord(found.end?.reason ?? 'killed', found.end?.message ?? 'It ended while no gateway ran.', {
-        exitCode: found.end?.exitCode ?? null,
-      })
-      await directory.update(id, (current) => ({ ...current, state: 'stopped', end }))
-      log1('found ended')
+      if (record.state !== 'stopped') {
+        const end = endRecord(found.end?.reason ?? 'killed', found.end?.message ?? 'It ended while no gateway ran.', {
+          exitCode: found.end?.exitCode ?? null,
+        })
+        await directory.update(id, (current) => ({ ...current, state: 'stopped', end }))
+        log1('found ended')
+      }
     } else if (record.state !== 'failed') {
       const end = endRecord('vanished', `The driver ${driver.name} does not know it any more; its files are gone.`)
       await directory.update(id, (current) => ({ ...current, state: 'failed', end }))
       log1('found gone')
+    }
+    const now = directory.peek(id)
+    if (found && now?.resizing && (now.state === 'running' || now.state === 'stopped')) {
+      const { limits } = await finishResize(directory, driver, now, new Progress({ timeoutMs: LIST_TIMEOUT_MS }))
+      log(`a change of limits that was under way was finished`, { sandboxId: id, limits })
     }
   } catch (error) {
     log(`could not be reconciled and was left as it is: ${String(error)}`, { sandboxId: id, was: record.state })

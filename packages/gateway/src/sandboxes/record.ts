@@ -13,6 +13,8 @@ export const SandboxRecordSchema = z.looseObject({
   imageDigest: z.string(),
   driver: z.string(),
   limits: LimitsSchema,
+  /** Limits that are being put into force. A gateway that finds them goes on with that. */
+  resizing: LimitsSchema.nullable().default(null),
   env: z.record(z.string(), z.string()),
   labels: LabelsSchema,
   readOnlyRoot: z.boolean(),

@@ -4,24 +4,26 @@ import {
   CoppiceError,
   type EndRecord,
   Progress,
+  type ResizeSandbox,
   type ResolvedCreateSandbox,
   type ResourceUse,
   type SandboxInfo,
   SandboxInfoSchema,
   type SandboxInspection,
 } from '@coppice/protocol'
-import type { Images } from '../images/images.ts'
+import type { Origins } from '../checkpoints/origins.ts'
 import type { RelayTarget } from '../relay/relay.ts'
 import type { SessionHub } from '../session/hub.ts'
 import type { Config } from '../state/config.ts'
 import type { Directory } from './directory.ts'
 import type { Drivers } from './drivers.ts'
-import { endRecord } from './ends.ts'
+import { endedError, endRecord } from './ends.ts'
 import { inspectSandbox } from './inspection.ts'
 import { LastOutput } from './last-output.ts'
 import type { Launch, Started } from './launch.ts'
 import { newRecord } from './new-record.ts'
 import type { SandboxRecord } from './record.ts'
+import { resize, withLimits } from './resize.ts'
 import { Serial } from './serial.ts'
 
 /** Default milliseconds between SIGTERM and SIGKILL for a sandbox that is removed. */
@@ -38,7 +40,7 @@ export interface SandboxesOptions {
   directory: Directory
   drivers: Drivers
   hub: SessionHub
-  images: Images
+  origins: Origins
   launch: Launch
 }
 
@@ -68,7 +70,7 @@ export class Sandboxes {
   }
 
   async #createOnce(request: ResolvedCreateSandbox, requestHash: string, progress: Progress): Promise<SandboxInfo> {
-    const { directory, drivers, images, launch } = this.#options
+    const { directory, drivers, origins, launch } = this.#options
     const same = request.key === undefined ? undefined : directory.byKey(request.key)
     if (same) {
       if (same.requestHash === requestHash) return this.info(same)
@@ -79,11 +81,11 @@ export class Sandboxes {
     }
     const driver = await drivers.choose(request.driver, progress)
     requireCapabilities(driver, request)
-    const { image, release: releaseImage } = await images.acquire(request.from)
+    const { image, from, release: releaseImage } = await origins.acquire(request.from)
     let record: SandboxRecord
     // Until the record is there, nothing but the hold says that the image is used.
     try {
-      record = newRecord(request, { requestHash, imageDigest: image.digest, driver: driver.name })
+      record = newRecord({ ...request, from }, { requestHash, imageDigest: image.digest, driver: driver.name })
       const releasePlace = directory.reserve(record, this.#options.config.maxSandboxes)
       await directory.put(record).finally(releasePlace)
     } finally {
@@ -110,11 +112,14 @@ export class Sandboxes {
     const { directory, drivers, launch } = this.#options
     const { id } = directory.find(idOrName)
     return this.#serial.run(id, async () => {
-      const record = directory.find(id)
-      if (record.state === 'running') return this.info(record)
-      if (record.state !== 'stopped') throw wrongState(record, 'started')
-      const driver = drivers.byName(record.driver)
-      await directory.update(id, (current) => ({ ...current, state: 'starting' }))
+      const found = directory.find(id)
+      if (found.state === 'running') return this.info(found)
+      if (found.state !== 'stopped') throw wrongState(found, 'started')
+      const driver = drivers.byName(found.driver)
+      const record = await directory.update(id, (current) => ({
+        ...(current.resizing ? withLimits(current, current.resizing) : current),
+        state: 'starting',
+      }))
       try {
         return this.info(await this.#running(id, await launch.start(driver, record, progress)))
       } catch (error) {
@@ -150,12 +155,34 @@ export class Sandboxes {
     })
   }
 
+  /** Gives it other limits: at once where it runs, else at its next start. @throws see `resize` */
+  resize(idOrName: string, change: ResizeSandbox, progress: Progress): Promise<SandboxInfo> {
+    return this.between(idOrName, 'resized', async (record) =>
+      this.info(await resize(this.#options, record, change, progress)),
+    )
+  }
+
+  /** Does something with a sandbox that runs or is stopped, between other calls that change its state. */
+  async between<T>(
+    idOrName: string,
+    verb: string,
+    work: (record: SandboxRecord, driver: Driver) => Promise<T>,
+  ): Promise<T> {
+    const { directory, drivers } = this.#options
+    const { id } = directory.find(idOrName)
+    return this.#serial.run(id, async () => {
+      const record = directory.find(id)
+      if (record.state !== 'running' && record.state !== 'stopped') throw wrongState(record, verb)
+      return work(record, drivers.byName(record.driver))
+    })
+  }
+
   /** Ends a sandbox and deletes its files. Its end record is kept. A success when it was removed before. */
   async remove(idOrName: string, progress: Progress): Promise<SandboxInfo> {
     const { directory, drivers } = this.#options
     const { id } = directory.findAny(idOrName)
     return this.#serial.run(id, async () => {
-      const record = directory.findAny(id)
+      const record = await directory.findWhole(id)
       if (record.state === 'removed') return this.info(record)
       const driver = drivers.byName(record.driver)
       await directory.update(id, (current) => ({ ...current, state: 'removing' }))
@@ -314,13 +341,4 @@ function wrongState(record: SandboxRecord, verb: string): CoppiceError {
       hint: `coppice inspect ${record.id}`,
     },
   )
-}
-
-/** What calls that were waiting on a sandbox are told when it ends. */
-function endedError(id: string, end: EndRecord): CoppiceError {
-  return new CoppiceError('unavailable', 'sandbox_ended', `Sandbox ${id} ended: ${end.message}`, {
-    facts: { sandboxId: id, endReason: end.reason, end: { ...end, lastOutput: undefined } },
-    retryable: false,
-    hint: `coppice inspect ${id}`,
-  })
 }

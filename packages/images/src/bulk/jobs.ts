@@ -1,3 +1,4 @@
+import { deriveJob } from '../derive/derive-job.ts'
 import { folderJob } from '../export/oci-folder-job.ts'
 import { importJob } from '../import/import-job.ts'
 import { pullJob } from '../registry/pull-job.ts'
@@ -6,6 +7,7 @@ import { extractJob } from '../unpack/extract.ts'
 
 /** What the bulk thread can do. */
 export const JOBS = {
+  derive: deriveJob,
   import: importJob,
   pull: pullJob,
   push: pushJob,

@@ -7,6 +7,8 @@ import { CoppiceError } from '@coppice/protocol/wire'
 const PACKAGES: Record<string, string> = {
   chroot: 'coreutils',
   debootstrap: 'debootstrap',
+  find: 'findutils',
+  getfattr: 'attr',
   mknod: 'coreutils',
   nsenter: 'util-linux',
   setfattr: 'attr',

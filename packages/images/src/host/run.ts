@@ -14,6 +14,8 @@ export interface RunOptions {
   env?: NodeJS.ProcessEnv
   /** Written to its stdin, with backpressure. */
   input?: AsyncIterable<Buffer>
+  /** An open file of this process that is its stdout. Nobody listens to that when absent. */
+  output?: number
   /** Gets every line that the program writes to its file descriptor 3. */
   onReport?: (line: string) => void
 }
@@ -35,7 +37,12 @@ export async function run(argv: string[], options: RunOptions, progress: Progres
   const child = await openFiles.spawn(argv, {
     cwd: options.cwd,
     env: { ...process.env, PATH: programPath(), LC_ALL: 'C.UTF-8', ...options.env },
-    stdio: [options.input ? 'pipe' : 'ignore', 'ignore', 'pipe', options.onReport ? 'pipe' : 'ignore'],
+    stdio: [
+      options.input ? 'pipe' : 'ignore',
+      options.output ?? 'ignore',
+      'pipe',
+      options.onReport ? 'pipe' : 'ignore',
+    ],
   })
   if (options.onReport) createInterface({ input: child.stdio[3] as Readable }).on('line', options.onReport)
   const stderr = tail(child.stderr)

@@ -80,8 +80,8 @@ export function checkedSize(value: number): number {
 /** The largest size that fits the octal field: 8 GiB less one byte. */
 const MAX_OCTAL_SIZE = 0o77777777777
 
-/** A ustar header block for a file or folder of ours: root's, mode 0644 or 0755, of no particular time. */
-export function encodeHeader(entry: { name: string; type: '0' | '5'; size: number }): Buffer {
+/** A ustar header block for a file, folder or pax header of ours: root's, mode 0644 or 0755, of no particular time. */
+export function encodeHeader(entry: { name: string; type: '0' | '5' | 'x'; size: number }): Buffer {
   const block = Buffer.alloc(BLOCK)
   if (Buffer.byteLength(entry.name) > 100) throw new RangeError('names of more than 100 bytes need a pax header')
   block.write(entry.name, 0)

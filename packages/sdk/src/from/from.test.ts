@@ -62,6 +62,22 @@ describe('a sandbox is made from', () => {
     expect(gateway.of('pull')).toEqual([])
   })
 
+  it('a checkpoint: by its id, by its name where no image has it, or as what is meant', async () => {
+    const id = 'cp-00000000000001'
+    gateway.checkpoints.set('ready', id)
+    gateway.checkpoints.set('app', 'cp-00000000000002')
+    gateway.names.add('app')
+    const taken = [{ as: 'checkpoint', source: id }]
+    expect(await create(id)).toEqual({ from: id, taken })
+    expect(await create('ready')).toEqual({ from: 'ready', taken })
+    expect((await create('app')).taken).toEqual([{ as: 'image', source: 'app' }])
+    expect(await create(Image.checkpoint('app'))).toEqual({
+      from: 'cp-00000000000002',
+      taken: [{ as: 'checkpoint', source: 'cp-00000000000002' }],
+    })
+    expect(gateway.of('pull')).toEqual([])
+  })
+
   it('a reference that the store does not have: pulled once', async () => {
     expect(await create('alpine:3')).toEqual({ from: 'alpine:3', taken: [{ as: 'pull', source: 'alpine:3' }] })
     expect(gateway.of('create')).toHaveLength(2)

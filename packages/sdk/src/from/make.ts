@@ -1,13 +1,20 @@
-import { CoppiceError, parseRegistryReference } from '@coppice/protocol/wire'
+import { CoppiceError, isCheckpointId, parseRegistryReference } from '@coppice/protocol/wire'
+import type { Checkpoints } from '../checkpoints.ts'
 import type { Image, ImageSource } from '../image.ts'
 import type { BuildWork } from '../image-events.ts'
 import type { Images } from '../images.ts'
 import { recogniseFrom } from './recognise.ts'
 
+/** Where images are. */
+export interface ImageSources {
+  images: Images
+  checkpoints: Checkpoints
+}
+
 /** What `image` or `from` was taken for. `image`: one of the store; `pull`: it was not there and was brought in. */
 export interface Taken {
-  as: 'build' | 'archive' | 'image' | 'pull'
-  /** The folder, file or reference as it was given. */
+  as: 'build' | 'archive' | 'image' | 'checkpoint' | 'pull'
+  /** The folder, file or reference as it was given; the id of a checkpoint. */
   source: string
 }
 
@@ -22,10 +29,11 @@ export interface MakeOptions extends BuildWork {
  * once and tried again; `base` is not, it is made by `bootstrap`.
  *
  * @param image undefined: the gateway's own default
- * @param use does what needs the image. Called again after a pull when it threw `not_found/image_not_found`
+ * @param use does what needs the image, and says what it came from in the end. Called again after a pull when it threw
+ * `not_found/image_not_found`
  */
-export async function withImage<T>(
-  images: Images,
+export async function withImage<T extends { image: string }>(
+  { images, checkpoints }: ImageSources,
   image: Image | string | undefined,
   use: (ref: string | undefined) => Promise<T>,
   options: MakeOptions,
@@ -49,12 +57,18 @@ export async function withImage<T>(
       onTaken?.({ as: 'pull', source: source.source })
       return use(name)
     }
+    case 'checkpoint': {
+      const { id } = await checkpoints.get(source.idOrName)
+      const made = await use(id)
+      onTaken?.({ as: 'checkpoint', source: id })
+      return made
+    }
     case 'reference':
       return withReference(images, source.ref, use, options)
   }
 }
 
-async function withReference<T>(
+async function withReference<T extends { image: string }>(
   images: Images,
   ref: string,
   use: (ref: string) => Promise<T>,
@@ -63,7 +77,7 @@ async function withReference<T>(
   const { onTaken, onProgress, signal } = options
   try {
     const made = await use(ref)
-    onTaken?.({ as: 'image', source: ref })
+    onTaken?.(isCheckpointId(made.image) ? { as: 'checkpoint', source: made.image } : { as: 'image', source: ref })
     return made
   } catch (error) {
     const { code, reason } = CoppiceError.from(error)

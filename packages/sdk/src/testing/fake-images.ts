@@ -33,6 +33,8 @@ export class FakeImages {
   readonly token = 'fake-token'
   readonly calls: ImageCall[] = []
   readonly names = new Set(['base'])
+  /** Ids of checkpoints by name. */
+  readonly checkpoints = new Map<string, string>()
   readonly faults = new Map<string, ImageFault>()
   /** What an export gives. */
   archive: Buffer = Buffer.alloc(0)
@@ -118,12 +120,17 @@ export class FakeImages {
         return
       case 'create': {
         const { from = 'base' } = JSON.parse(body.toString()) as { from?: string }
-        if (this.names.has(from)) response.end(JSON.stringify({ id: 'sb-1' }))
+        const saved = [...this.checkpoints].find(([name, id]) => from === id || from === name)?.[1]
+        if (this.names.has(from)) response.end(JSON.stringify({ id: 'sb-1', image: from }))
+        else if (saved) response.end(JSON.stringify({ id: 'sb-1', image: saved }))
         else refuse(response, new CoppiceError('not_found', 'image_not_found', `There is no image "${from}".`))
         return
       }
-      default:
-        refuse(response, new CoppiceError('not_found', 'no_route', what))
+      default: {
+        const id = this.checkpoints.get(what.replace('/v1/checkpoints/', ''))
+        if (id) response.end(JSON.stringify({ id }))
+        else refuse(response, new CoppiceError('not_found', 'no_route', what))
+      }
     }
   }
 

@@ -1,13 +1,16 @@
 import { existsSync } from 'node:fs'
-import { relative, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { CoppiceError } from '@coppice/sdk'
 import type { Command } from 'commander'
 import type { Cli } from '../../cli.ts'
 import { imageWork } from '../../image-work.ts'
-import { parsePair } from '../../parse.ts'
+import { parsePair, usageError } from '../../parse.ts'
 
 /** The build itself failed, as a compiler would say it. */
 const EXIT_BUILD_FAILED = 1
+
+/** A Dockerfile on standard input is at most this large, bytes. */
+const MAX_DOCKERFILE_BYTES = 1024 * 1024
 
 interface Flags {
   file?: string
@@ -26,7 +29,10 @@ export function register(image: Command, cli: Cli): void {
         'Without --name it is called by its content, and one that is there is not built again.',
     )
     .argument('<dir>', 'the build context; .dockerignore is honoured')
-    .option('-f, --file <path>', 'the Dockerfile, in the folder (default: Dockerfile)')
+    .option(
+      '-f, --file <path>',
+      'the Dockerfile, in the folder or elsewhere; - is standard input (default: Dockerfile)',
+    )
     .option('-t, --name <name>', 'what to call it (default: build/ and a hash of its content)')
     .option('--target <stage>', 'the stage to build (default: the last)')
     .option('--build-arg <name=value>', 'a variable of the build (repeatable)', parseBuildArg)
@@ -41,10 +47,10 @@ export function register(image: Command, cli: Cli): void {
 
 async function build(cli: Cli, folder: string, flags: Flags): Promise<number> {
   const { name, target, buildArg: buildArgs, cache } = flags
-  const dockerfile = flags.file === undefined ? undefined : dockerfilePath(folder, flags.file)
+  const source = await dockerfileSource(folder, flags.file)
   try {
     const image = await imageWork(cli, ({ images }, work) =>
-      images.build(folder, { ...work, name, dockerfile, target, buildArgs, noCache: !cache }),
+      images.build(folder, { ...work, ...source, name, target, buildArgs, noCache: !cache }),
     )
     if (flags.json) cli.printJson(image)
     else {
@@ -60,8 +66,33 @@ async function build(cli: Cli, folder: string, flags: Flags): Promise<number> {
 }
 
 /** In the folder when it is there, else from where this program was started, as shells complete it. */
-function dockerfilePath(folder: string, file: string): string {
-  return existsSync(resolve(folder, file)) || !existsSync(file) ? file : relative(folder, file)
+async function dockerfileSource(
+  folder: string,
+  file: string | undefined,
+): Promise<{ dockerfile?: string; dockerfileText?: string }> {
+  if (file === undefined) return {}
+  if (file !== '-') {
+    return { dockerfile: existsSync(resolve(folder, file)) || !existsSync(file) ? file : resolve(file) }
+  }
+  if (process.stdin.isTTY) throw usageError('A Dockerfile is not read from a terminal.', 'Name a file.')
+  return { dockerfileText: await readDockerfile(process.stdin) }
+}
+
+/** @throws `invalid_argument/dockerfile_too_large` */
+async function readDockerfile(source: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = []
+  let bytes = 0
+  for await (const chunk of source) {
+    chunks.push(chunk)
+    bytes += chunk.length
+    if (bytes <= MAX_DOCKERFILE_BYTES) continue
+    throw new CoppiceError(
+      'invalid_argument',
+      'dockerfile_too_large',
+      `Standard input is no Dockerfile: it has more than ${MAX_DOCKERFILE_BYTES} bytes.`,
+    )
+  }
+  return Buffer.concat(chunks).toString('utf8')
 }
 
 /** `NAME=VALUE`, or `NAME` alone for this process's own value, as `--env`. */

@@ -1,4 +1,4 @@
-import type { Limits, ResourceUse } from '@coppice/protocol/wire'
+import type { Limits, Progress, ResourceUse } from '@coppice/protocol/wire'
 import type { OciMount, OciResources } from '../oci-types.ts'
 
 /** Where the host has its cgroups. Both layouts are found by `detectCgroups`. */
@@ -23,8 +23,21 @@ export interface SandboxCgroups {
   /** True when `adopt` does something, so that creation and start must be two steps. */
   readonly adopts: boolean
   use(id: string): ResourceUse
+  /**
+   * Gives the sandbox's group other limits, while it runs: all of them, or none. CPU comes first and memory last: what has been
+   * done before a refusal can then always be taken back. Memory that holds copies of files is given up for it. Throws
+   * `failed_precondition/limits_refused`.
+   */
+  resize(id: string, limits: Limits, progress: Progress): Promise<void>
   /** OOM kills of processes that are not in an exec's group: init and supervisor. */
   initOomKills(id: string): number
+  /**
+   * Holds everything in the sandbox's group still; returns when nothing runs. What the sandbox has frozen itself is another matter.
+   * Throws `unavailable/not_frozen` for what does not stop within seconds: then it runs on.
+   */
+  freeze(id: string, progress: Progress): Promise<void>
+  /** Takes `freeze` back, and nothing else. */
+  unfreeze(id: string): void
   /** Lets everything in the sandbox's group run on. */
   thaw(id: string): void
   /** Kills everything in the sandbox's group, frozen or not, until it is empty, then removes it. */

@@ -13,3 +13,8 @@ export function cpuQuota(cpus: number): number {
 export function cpuShares(cpus: number): number {
   return Math.min(262_144, Math.max(2, Math.round(cpus * 1024)))
 }
+
+/** The same in version 2, which takes 1 to 10000: 39 for one core, as Docker has it (shares 2 to 262144 on a straight line). */
+export function cpuWeight(cpus: number): number {
+  return 1 + Math.floor(((cpuShares(cpus) - 2) * 9999) / 262_142)
+}

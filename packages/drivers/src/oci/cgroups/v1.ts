@@ -1,8 +1,11 @@
-import { chownSync } from 'node:fs'
-import type { Limits, ResourceUse } from '@coppice/protocol/wire'
+import { chownSync, writeFileSync } from 'node:fs'
+import type { Limits, Progress, ResourceUse } from '@coppice/protocol/wire'
+import { memoryInUse } from '../../lifecycle/refusal.ts'
 import type { OciMount, OciResources } from '../oci-types.ts'
 import type { SandboxCgroups } from './cgroups.ts'
 import { CPU_PERIOD_US, cpuQuota, cpuShares } from './cpu.ts'
+import { Settings } from './settings.ts'
+import { stillness } from './stillness.ts'
 import {
   childrenOf,
   groupsUnder,
@@ -12,6 +15,7 @@ import {
   readKey,
   readNumber,
   readNumbers,
+  readText,
   removeGroup,
   writeIfThere,
 } from './tree.ts'
@@ -94,8 +98,48 @@ export class CgroupsV1 implements SandboxCgroups {
     }
   }
 
+  async resize(id: string, limits: Limits, progress: Progress): Promise<void> {
+    const [cpu, memory] = [this.#group('cpu', id), this.#group('memory', id)]
+    const bytes = limits.memoryMB * 1024 * 1024
+    const settings = new Settings(id)
+    try {
+      settings.write({ path: `${cpu}/cpu.cfs_quota_us`, value: String(cpuQuota(limits.cpus)) })
+      settings.write({ path: `${cpu}/cpu.shares`, value: String(cpuShares(limits.cpus)) })
+      settings.write({ path: `${this.#group('pids', id)}/pids.max`, value: String(limits.pids) })
+      for (const name of this.#memoryFiles(memory, bytes)) {
+        if (!(await settings.writeSlowly({ path: `${memory}/${name}`, value: String(bytes) }, progress)))
+          throw memoryInUse(id, bytes, readNumber(`${memory}/memory.usage_in_bytes`))
+      }
+    } catch (cause) {
+      settings.undo()
+      throw cause
+    }
+  }
+
+  /** In the order in which memory alone never has a higher limit than memory and swap together: the kernel refuses that. */
+  #memoryFiles(group: string, bytes: number): string[] {
+    const names = ['memory.limit_in_bytes', 'memory.memsw.limit_in_bytes']
+    if (!this.#swapAccounting) return names.slice(0, 1)
+    return bytes > (readNumber(`${group}/${names[1]}`) ?? 0) ? names.reverse() : names
+  }
+
   initOomKills(id: string): number {
     return readKey(`${this.#group('memory', id)}/memory.oom_control`, 'oom_kill') ?? 0
+  }
+
+  freeze(id: string, progress: Progress): Promise<void> {
+    const file = `${this.#group('freezer', id)}/freezer.state`
+    writeFileSync(file, 'FROZEN')
+    return stillness(
+      id,
+      () => readText(file)?.trim() === 'FROZEN',
+      () => this.unfreeze(id),
+      progress,
+    )
+  }
+
+  unfreeze(id: string): void {
+    writeIfThere(`${this.#group('freezer', id)}/freezer.state`, 'THAWED')
   }
 
   thaw(id: string): void {

@@ -1,8 +1,9 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Progress } from '@coppice/protocol/wire'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { cpuQuota, cpuShares } from './cpu.ts'
+import { cpuQuota, cpuShares, cpuWeight } from './cpu.ts'
 import { CgroupsV2 } from './v2.ts'
 
 /**
@@ -44,6 +45,20 @@ describe('cgroups of version 2', () => {
       reason: 'cgroup_controllers_missing',
       facts: { missing: ['memory', 'pids'] },
     })
+  })
+
+  test('hold a sandbox still as a whole, and leave alone what it has frozen itself', async () => {
+    const still = (frozen: number) => writeFileSync(group('cgroup.events'), `populated 1\nfrozen ${frozen}\n`)
+    writeFileSync(group('execs', 'cgroup.freeze'), '1')
+    still(1)
+    await cgroups.freeze('sb-1', Progress.none())
+    expect(read(group('cgroup.freeze'))).toBe('1')
+    cgroups.unfreeze('sb-1')
+    expect([read(group('cgroup.freeze')), read(group('execs', 'cgroup.freeze'))]).toEqual(['0', '1'])
+    still(0)
+    const progress = new Progress({ timeoutMs: 5 })
+    await expect(cgroups.freeze('sb-1', progress)).rejects.toMatchObject({ code: 'deadline_exceeded' })
+    expect(read(group('cgroup.freeze'))).toBe('0')
   })
 
   test('hand controllers down every step, and to the execs only when the init has left the middle', async () => {
@@ -93,8 +108,55 @@ describe('cgroups of version 2', () => {
   test('limits are given to runc in its words', () => {
     expect(cgroups.resources({ memoryMB: 512, cpus: 1.5, pids: 100 })).toEqual({
       memory: { limit: 536_870_912, swap: 536_870_912 },
-      cpu: { quota: 150_000, period: 100_000, shares: 1536 },
+      cpu: { quota: 150_000, period: 100_000 },
       pids: { limit: 100 },
+      unified: { 'cpu.weight': '59' },
+    })
+  })
+
+  describe('of a sandbox that gets other limits', () => {
+    const names = ['cpu.max', 'cpu.weight', 'pids.max', 'memory.max', 'memory.high']
+    const before = ['100000 100000', '39', '128', String(256 * 1024 * 1024), 'max']
+    const texts = () => names.map((name) => read(group(name)).trim())
+
+    beforeEach(() => {
+      for (const [at, name] of names.entries()) writeFileSync(group(name), `${before[at]}\n`)
+      writeFileSync(group('memory.current'), `${100 * 1024 * 1024}\n`)
+    })
+
+    test.each([512, 128])('say them, and hold no memory back afterwards: %i MiB', async (memoryMB) => {
+      await cgroups.resize('sb-1', { memoryMB, cpus: 1.5, pids: 64 }, Progress.none())
+      expect(texts()).toEqual(['150000 100000', '59', '64', String(memoryMB * 1024 * 1024), 'max'])
+    })
+
+    test('say what they said before when more memory is in use', async () => {
+      await expect(
+        cgroups.resize('sb-1', { memoryMB: 99, cpus: 1.5, pids: 64 }, Progress.none()),
+      ).rejects.toMatchObject({
+        code: 'failed_precondition',
+        reason: 'limits_refused',
+        message: 'The limits of sb-1 were not changed: it uses 100 MiB of memory and would have 99 MiB.',
+      })
+      expect(texts()).toEqual(before)
+    })
+
+    test('say what they said before when one of them cannot be written', async () => {
+      rmSync(group('memory.max'))
+      mkdirSync(group('memory.max'))
+      await expect(cgroups.resize('sb-1', { memoryMB: 512, cpus: 2, pids: 64 }, Progress.none())).rejects.toMatchObject(
+        { reason: 'limits_refused' },
+      )
+      rmSync(group('memory.max'), { recursive: true })
+      writeFileSync(group('memory.max'), before[3] as string)
+      expect(texts()).toEqual(before)
+    })
+
+    test('say what they said before when the caller does not wait any longer', async () => {
+      const progress = new Progress({ signal: AbortSignal.abort() })
+      await expect(cgroups.resize('sb-1', { memoryMB: 512, cpus: 2, pids: 64 }, progress)).rejects.toMatchObject({
+        code: 'cancelled',
+      })
+      expect(texts()).toEqual(before)
     })
   })
 })
@@ -102,4 +164,5 @@ describe('cgroups of version 2', () => {
 test('CPU figures stay within what the kernel takes', () => {
   expect(cpuQuota(0.001)).toBe(1000)
   expect([cpuShares(0.001), cpuShares(1), cpuShares(4096)]).toEqual([2, 1024, 262_144])
+  expect([cpuWeight(0.001), cpuWeight(1), cpuWeight(4096)]).toEqual([1, 39, 10_000])
 })

@@ -1,8 +1,12 @@
 import { chownSync, writeFileSync } from 'node:fs'
-import { CoppiceError, type Limits, type ResourceUse } from '@coppice/protocol/wire'
+import { CoppiceError, type Limits, type Progress, type ResourceUse } from '@coppice/protocol/wire'
+import { memoryInUse } from '../../lifecycle/refusal.ts'
 import type { OciMount, OciResources } from '../oci-types.ts'
 import type { SandboxCgroups } from './cgroups.ts'
-import { CPU_PERIOD_US, cpuQuota, cpuShares } from './cpu.ts'
+import { CPU_PERIOD_US, cpuQuota, cpuWeight } from './cpu.ts'
+import { Settings } from './settings.ts'
+import { squeezed } from './squeeze.ts'
+import { stillness } from './stillness.ts'
 import {
   childrenOf,
   groupsUnder,
@@ -89,8 +93,10 @@ export class CgroupsV2 implements SandboxCgroups {
     return {
       // runc counts as version 1 does: memory and swap together; it writes the difference, 0, to memory.swap.max.
       memory: { limit, swap: limit },
-      cpu: { quota: cpuQuota(limits.cpus), period: CPU_PERIOD_US, shares: cpuShares(limits.cpus) },
+      cpu: { quota: cpuQuota(limits.cpus), period: CPU_PERIOD_US },
       pids: { limit: limits.pids },
+      // Each generation of runc makes another weight out of the shares of version 1.
+      unified: { 'cpu.weight': String(cpuWeight(limits.cpus)) },
     }
   }
 
@@ -127,8 +133,41 @@ export class CgroupsV2 implements SandboxCgroups {
     }
   }
 
+  async resize(id: string, limits: Limits, progress: Progress): Promise<void> {
+    const group = this.#group(id)
+    const bytes = limits.memoryMB * 1024 * 1024
+    const settings = new Settings(id)
+    try {
+      settings.write({ path: `${group}/cpu.max`, value: `${cpuQuota(limits.cpus)} ${CPU_PERIOD_US}` })
+      settings.write({ path: `${group}/cpu.weight`, value: String(cpuWeight(limits.cpus)) })
+      settings.write({ path: `${group}/pids.max`, value: String(limits.pids) })
+      await squeezed(group, id, bytes, progress, async () => {
+        if (!(await settings.writeSlowly({ path: `${group}/memory.max`, value: String(bytes) }, progress)))
+          throw memoryInUse(id, bytes, readNumber(`${group}/memory.current`))
+      })
+    } catch (cause) {
+      settings.undo()
+      throw cause
+    }
+  }
+
   initOomKills(id: string): number {
     return readKey(`${this.#group(id)}/init/memory.events`, 'oom_kill') ?? 0
+  }
+
+  freeze(id: string, progress: Progress): Promise<void> {
+    const group = this.#group(id)
+    writeFileSync(`${group}/cgroup.freeze`, '1')
+    return stillness(
+      id,
+      () => readKey(`${group}/cgroup.events`, 'frozen') === 1,
+      () => this.unfreeze(id),
+      progress,
+    )
+  }
+
+  unfreeze(id: string): void {
+    writeIfThere(`${this.#group(id)}/cgroup.freeze`, '0')
   }
 
   thaw(id: string): void {

@@ -9,6 +9,14 @@ import { ruleset } from './ruleset.ts'
 /** Marks our routes among those of a namespace, so that those of a plan before are found. Free in iproute2's rt_protos. */
 const ROUTE_PROTOCOL = 98
 
+/**
+ * A second address of loopback, which is the sandbox's own anyway, like all of 127.0.0.0/8. glibc takes a machine that has 127.0.0.1
+ * and no other for one without IPv4: whoever asks for IPv4 addresses alone, and only if there is IPv4 (`AI_ADDRCONFIG`: apt's
+ * `ForceIPv4`, `getent ahostsv4`), is told that no name exists. One outside of 127.0.0.0/8 would do too, but programs that look
+ * for an address of their own to be called at would take it.
+ */
+const SECOND_LOOPBACK = '127.198.18.1'
+
 const TIMEOUT_MS = 10_000
 
 /** `command not found` of a shell, and of nsenter. */
@@ -25,6 +33,7 @@ set -e
 command -v ip >/dev/null || { echo 'ip: not found'; exit ${NOT_FOUND}; }
 nft -f -
 {
+  echo "addr replace ${SECOND_LOOPBACK}/32 dev lo scope host"
   for range in $1; do echo "route replace local $range dev lo proto ${ROUTE_PROTOCOL}"; done
   ip route show table local proto ${ROUTE_PROTOCOL} | while read -r _ range _; do
     case $range in default) range=0.0.0.0/0 ;; */*) ;; *) range=$range/32 ;; esac

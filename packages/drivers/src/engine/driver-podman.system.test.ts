@@ -1,5 +1,4 @@
 import { describeDriver } from '../contract.ts'
 import { EngineSubject } from '../testing/engine-subject.ts'
 
-describeDriver('docker', () => EngineSubject.open('docker'))
 describeDriver('podman', () => EngineSubject.open('podman'))

@@ -1,0 +1,137 @@
+import type { Driver, SavedFiles } from '@coppice/drivers'
+import { type CheckpointInfo, CoppiceError, type Progress } from '@coppice/protocol'
+import type { Images } from '../images/images.ts'
+import type { Drivers } from '../sandboxes/drivers.ts'
+import type { Sandboxes } from '../sandboxes/sandboxes.ts'
+import type { CheckpointDirectory } from './directory.ts'
+import { type CheckpointRecord, checkpointInfo, newCheckpointRecord } from './record.ts'
+
+export interface CheckpointsOptions {
+  directory: CheckpointDirectory
+  sandboxes: Pick<Sandboxes, 'between'>
+  drivers: Drivers
+  images: Images
+  /** Told what was found and done, one sentence each. */
+  log: (message: string, facts: Record<string, unknown>) => void
+}
+
+/** Saved sandboxes. Each holds an image of the store, without a name, that is the sandbox's own image and what differs from it. */
+export class Checkpoints {
+  readonly #options: CheckpointsOptions
+
+  constructor(options: CheckpointsOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Saves the files of a sandbox that runs or is stopped. The intent is in the registry before anything is saved; a failure leaves
+   * nothing. Other calls for the sandbox wait only while it is held still.
+   *
+   * @throws `unsupported/checkpoint` that names drivers which can, `already_exists/name_taken`, `failed_precondition/wrong_state`,
+   * and what the driver and the store throw
+   */
+  async create(idOrName: string, name: string | undefined, progress: Progress): Promise<CheckpointInfo> {
+    const { directory, sandboxes, images } = this.#options
+    const begun = await sandboxes.between(idOrName, 'saved', async (sandbox, driver) => {
+      const saveFiles = this.#requireSaving(driver)
+      const record = newCheckpointRecord(sandbox, name)
+      await directory.put(record)
+      return this.#orForget(record, async () => {
+        const base = await images.acquire(sandbox.imageDigest)
+        const saved = await saveFiles(sandbox.id, progress).catch((error: unknown) => {
+          base.release()
+          throw error
+        })
+        return { record, base, saved }
+      })
+    })
+    return this.#orForget(begun.record, () => this.#keep(begun.record, begun.base, begun.saved, progress))
+  }
+
+  /** Whole ones, oldest first. */
+  list(): CheckpointInfo[] {
+    return this.#options.directory.ready().map(checkpointInfo)
+  }
+
+  /** By id or name. @throws `not_found/checkpoint_not_found` */
+  get(idOrName: string): CheckpointInfo {
+    return checkpointInfo(this.#options.directory.find(idOrName))
+  }
+
+  /** Removes it. Its image goes with it, unless a sandbox was made from it: then with the last of those. */
+  async remove(idOrName: string): Promise<CheckpointInfo> {
+    const record = this.#options.directory.find(idOrName)
+    await this.#options.directory.remove(record.id)
+    await this.#collect()
+    return checkpointInfo(record)
+  }
+
+  /**
+   * Takes back what a gateway was making when it ended. Drivers take back by themselves what they had saved. Call it before
+   * anybody is answered.
+   */
+  async reconcile(): Promise<void> {
+    const { directory, log } = this.#options
+    const halfMade = directory.creating()
+    if (halfMade.length === 0) return
+    for (const { id, sandboxId } of halfMade) {
+      await directory.remove(id)
+      log('a checkpoint that was being made was taken back', { checkpointId: id, sandboxId })
+    }
+    await this.#collect()
+  }
+
+  async #keep(
+    { id, sandboxId }: CheckpointRecord,
+    base: Awaited<ReturnType<Images['acquire']>>,
+    saved: SavedFiles,
+    progress: Progress,
+  ): Promise<CheckpointInfo> {
+    const { directory, images } = this.#options
+    try {
+      const { image, layer, release } = await images.derive(base.image, saved, `checkpoint of ${sandboxId}`, progress)
+      // Until the record says so, nothing but the hold says that the image is needed.
+      try {
+        const change = { state: 'ready', imageDigest: image.digest, sizeBytes: layer.size } as const
+        return checkpointInfo(await directory.update(id, (current) => ({ ...current, ...change })))
+      } finally {
+        release()
+      }
+    } finally {
+      base.release()
+      await saved.dispose()
+    }
+  }
+
+  async #orForget<T>(record: CheckpointRecord, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      // What fails here is not what the caller has to know: the next gateway finds the intent.
+      await this.#options.directory.remove(record.id).catch(() => {})
+      await this.#collect()
+      throw error
+    }
+  }
+
+  /** Never throws: what was not removed now goes with the next removal or prune. */
+  async #collect(): Promise<void> {
+    const { images, log } = this.#options
+    await images.collect().catch((error: unknown) => log('images were not removed', { error: String(error) }))
+  }
+
+  #requireSaving(driver: Driver): NonNullable<Driver['saveFiles']> {
+    const save = driver.saveFiles
+    if (save) return (id, progress) => save.call(driver, id, progress)
+    const able = this.#options.drivers
+      .all()
+      .filter(({ saveFiles }) => saveFiles !== undefined)
+      .map(({ name }) => name)
+    throw new CoppiceError(
+      'unsupported',
+      'checkpoint',
+      `The driver ${driver.name} cannot save the files of a sandbox${able.length > 0 ? `; ${able.join(' and ')} can` : ''}.`,
+      { facts: { driver: driver.name, drivers: able }, hint: `coppice create --driver ${able[0] ?? 'docker'}` },
+    )
+  }
+}
