@@ -28,7 +28,7 @@ need_packages() {
 # What Coppice itself runs: runc, the parts of the runtime bundle, the tools that unpack and make images, and those that lead
 # connections of programs that know no proxy (nftables, iproute2).
 need_runtime_packages() {
-  need_packages runc busybox-static tini util-linux tar attr mount debootstrap libstdc++6 libcap-ng0 nftables iproute2
+  need_packages runc busybox-static tini util-linux tar findutils attr mount debootstrap libstdc++6 libcap-ng0 nftables iproute2
 }
 
 # What the tests of the docker and podman drivers start for themselves. An engine that is there already, from wherever, will do.
