@@ -1,5 +1,5 @@
-import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Sandbox } from '@coppice/sdk'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -52,6 +52,36 @@ describe('a sandbox', () => {
     // Its name is free again.
     await withSandbox(async (again) => expect(again.id).not.toBe(sandbox.id), { name: 'remembered' })
   })
+
+  it.each(['another call', 'the next gateway'])(
+    'that could not be removed at first is ended by %s with its own end',
+    async (by) => {
+      const sandbox = await world.create()
+      await sandbox.exec('echo its first run')
+      await sandbox.stop()
+      await sandbox.start()
+      await sandbox.exec('echo its second run')
+      const kept = join(world.gateway.home, 'drivers', 'oci', sandbox.id, 'kept')
+      writeFileSync(kept, '')
+      execFileSync('chattr', ['+i', kept])
+      try {
+        await expect(sandbox.remove()).rejects.toThrow()
+        const { state, end } = await sandbox.inspect()
+        expect({ state, reason: end?.reason }).toEqual({ state: 'removing', reason: 'removed' })
+      } finally {
+        execFileSync('chattr', ['-i', kept])
+      }
+      if (by === 'another call') await sandbox.remove()
+      else {
+        await world.gateway.kill()
+        await world.gateway.start()
+      }
+      expect(await sandbox.inspect()).toMatchObject({
+        state: 'removed',
+        end: { reason: 'removed', lastOutput: 'its second run\n', use: { memoryLimitBytes: 512 * 1024 ** 2 } },
+      })
+    },
+  )
 
   it('that runs out of memory says so, and so does the exec', () =>
     withSandbox(

@@ -59,16 +59,19 @@ export async function* decompressed(source: AsyncIterable<Buffer>, compression: 
 /** Writes chunk after chunk; an error of the source ends the stream with it. */
 async function feed(source: AsyncIterable<Buffer>, unpack: Duplex): Promise<void> {
   let open = true
-  const closed = new Promise<void>((resolve) => {
-    unpack.once('close', () => {
-      open = false
-      resolve()
-    })
+  let wake = () => {}
+  unpack.once('close', () => {
+    open = false
+    wake()
   })
   try {
     for await (const chunk of source) {
       if (!open) return
-      await Promise.race([new Promise<void>((resolve) => unpack.write(chunk, () => resolve())), closed])
+      // Not by a race with the end: it would keep a little of every chunk.
+      await new Promise<void>((resolve) => {
+        wake = resolve
+        unpack.write(chunk, () => resolve())
+      })
       if (!open) return
     }
     unpack.end()

@@ -129,3 +129,17 @@ test('a warning is a line', () => {
   say(log, { vertexes: [step] })
   expect([...log.lines(decodeStatus(writeField(4, warning)) as BuildStatus)]).toEqual(['#1 WARN: old syntax'])
 })
+
+test('whatever a build calls its steps and prints, a line of it costs no time to speak of', () => {
+  const runs = [' ', '\t', '\r', '\n'].map((char) => `x${char.repeat(60_000)}x`)
+  const began = performance.now()
+  for (const text of runs) {
+    const log = new BuildLog()
+    say(log, { vertexes: [{ ...step, name: text }] })
+    say(log, { logs: [out(`${text}\n`)], warnings: [{ vertex: 'a', text }] })
+    say(log, { vertexes: [{ ...step, completed: 2000, error: text }] })
+    expect(log.failed?.step.startsWith('x')).toBe(true)
+  }
+  // What looks at each place once takes some ms; at each pair of places, 10 s.
+  expect(performance.now() - began).toBeLessThan(1000)
+})

@@ -128,15 +128,21 @@ function* flush(step: Step): Generator<string> {
 
 /** A line as it is shown. Of what a program has written over itself, the last is left. */
 function line(step: Step, bytes: Buffer, at: number): string {
-  const text = bytes.toString('utf8').replace(/\r+$/, '').replace(/^.*\r/s, '')
+  let end = bytes.length
+  while (end > 0 && bytes[end - 1] === 13) end--
+  const text = bytes.toString('utf8', end === 0 ? 0 : bytes.lastIndexOf(13, end - 1) + 1, end)
   step.open = true
   step.last = [...step.last.slice(1 - LAST_LINES), text]
   return `#${step.index} ${seconds(at - step.started, 3)} ${text}`
 }
 
-/** Commands with here-documents have many. */
+/** Commands with here-documents have many. In one pass: texts are somebody's, and a pattern with two `\s*` takes its time. */
 function oneLine(text: string): string {
-  return text.trim().replace(/\s*[\r\n]\s*/g, ' ')
+  return text
+    .split(/[\r\n]/)
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .join(' ')
 }
 
 function seconds(milliseconds: number, digits: number): string {

@@ -1,5 +1,8 @@
 import { CoppiceError } from '@coppice/protocol/wire'
 
+/** Characters of a step in the sentence of an error; the facts have it whole. */
+const STEP_SHOWN = 120
+
 /** Lines of the log that an error brings along. */
 export const LAST_LINES = 20
 
@@ -7,8 +10,9 @@ export const LAST_LINES = 20
 export function buildFailed(cause: CoppiceError, step: string, lastLines: string[]): CoppiceError {
   const detail = String(cause.facts.detail ?? cause.message).trim()
   // The last one: the command, which stands before it, may speak of others.
-  const [, status] = /.*(?:returned a non-zero code|exit (?:status|code)):? (\d+)/s.exec(detail) ?? []
-  const at = step === '' ? '' : ` at ${step}`
+  const [, status] = /^.*(?:returned a non-zero code|exit (?:status|code)):? (\d+)/s.exec(detail) ?? []
+  const shown = step.length > STEP_SHOWN ? `${step.slice(0, STEP_SHOWN)}…` : step
+  const at = shown === '' ? '' : ` at ${shown}`
   return new CoppiceError('failed_precondition', 'build_failed', `The build failed${at}: ${detail}`, {
     facts: { step, status: status === undefined ? null : Number(status), lastLines },
     cause,

@@ -8,6 +8,9 @@ import { type BuildOptions, buildQuery } from './options.ts'
 /** Milliseconds for taking away what a failed build has left. */
 const CLEAN_UP_MS = 60_000
 
+/** Characters of a line of output that has not ended. A longer one is shown in parts. */
+const MAX_LINE = 64 * 1024
+
 /**
  * Builds with the builder that every engine has: an image and a container for each step. Yields what it says, line by line. Ending
  * the loop or the progress ends the build. One that fails or is ended leaves no image.
@@ -43,7 +46,7 @@ export async function* buildClassic(
 }
 
 /** What the builder says, in lines, and what is learnt from it. */
-class ClassicLog {
+export class ClassicLog {
   #rest = ''
   last: string[] = []
   step = ''
@@ -63,6 +66,7 @@ class ClassicLog {
     const lines = (this.#rest + text).split(/\r?\n/)
     this.#rest = lines.pop() ?? ''
     for (const line of lines) yield this.#noted(line)
+    if (this.#rest.length > MAX_LINE) yield* this.rest()
   }
 
   *rest(): Generator<string> {

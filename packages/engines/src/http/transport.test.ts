@@ -1,5 +1,7 @@
 import { once } from 'node:events'
 import type { RequestListener } from 'node:http'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { Progress } from '@coppice/protocol/wire'
 import { afterEach, describe, expect, test } from 'vitest'
 import { DIALECTS } from '../dialect.ts'
@@ -8,6 +10,13 @@ import { jsonLines, lines } from './body.ts'
 import { Transport } from './transport.ts'
 
 const none = Progress.none()
+
+/** Bytes of the heap that something still needs. */
+function heapHeld(): number {
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc')()
+  return process.memoryUsage().heapUsed
+}
 
 describe('calls over a socket', () => {
   const peers: Peer[] = []
@@ -121,6 +130,27 @@ describe('calls over a socket', () => {
     release()
     const { body } = await sending
     for await (const chunk of transport.read(body, none)) expect(chunk.toString()).toBe(String(sizeBytes))
+  })
+
+  test('send a body of any length without keeping anything of what was sent', async () => {
+    const transport = await to(async (request, response) => {
+      request.resume()
+      await once(request, 'end')
+      response.end()
+    })
+    const chunk = Buffer.alloc(64 * 1024)
+    const held: number[] = []
+    async function* chunks() {
+      for (let made = 0; made <= 12_000; made++) {
+        if (made % 6_000 === 0) held.push(heapHeld())
+        yield chunk
+      }
+    }
+    const { body } = await transport.send({ method: 'POST', path: '/x', body: { chunks: chunks() } }, none)
+    body.destroy()
+    const [, after6000 = 0, after12000 = 0] = held
+    // 0.3 KB for each chunk would be 1.8 MB.
+    expect(after12000 - after6000).toBeLessThan(700_000)
   })
 
   test('a body that is longer or shorter than was said fails, and never looks whole to the other side', async () => {

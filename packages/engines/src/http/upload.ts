@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { ClientRequest, IncomingMessage } from 'node:http'
 import { CoppiceError, transferStallMs } from '@coppice/protocol/wire'
 import type { EngineRequest } from './transport.ts'
@@ -38,7 +37,7 @@ export async function sendBody(
     if (refused) return
     sent += chunk.length
     if (sizeBytes !== undefined && sent > sizeBytes) throw wrongSize(sizeBytes, sent)
-    if (!outgoing.write(chunk)) await drained(outgoing, answered)
+    if (!outgoing.write(chunk)) await drained(outgoing)
   }
   if (sizeBytes !== undefined && sent !== sizeBytes) throw wrongSize(sizeBytes, sent)
   outgoing.end()
@@ -53,19 +52,20 @@ async function* source(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8A
   }
 }
 
-async function drained(outgoing: ClientRequest, answered: Promise<IncomingMessage>): Promise<void> {
-  const stop = new AbortController()
+/** Not by a race with the answer: what waits for that stays until it comes, a little more for every chunk. */
+async function drained(outgoing: ClientRequest): Promise<void> {
+  const over = Promise.withResolvers<void>()
+  const hungUp = () => over.reject(Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' }))
   const limit = transferStallMs()
-  const timer = setTimeout(() => stop.abort(stalled(limit)), limit)
+  const timer = setTimeout(() => over.reject(stalled(limit)), limit)
+  // An answer ends the wait too: nobody takes the rest.
+  const listeners = { drain: over.resolve, response: over.resolve, error: over.reject, close: hungUp } as const
+  for (const [event, listener] of Object.entries(listeners)) outgoing.on(event, listener)
   try {
-    // An answer ends the wait too: nobody takes the rest.
-    await Promise.race([once(outgoing, 'drain', { signal: stop.signal }), answered])
-  } catch (cause) {
-    if (stop.signal.aborted) throw stop.signal.reason
-    throw cause
+    await over.promise
   } finally {
     clearTimeout(timer)
-    stop.abort()
+    for (const [event, listener] of Object.entries(listeners)) outgoing.off(event, listener)
   }
 }
 

@@ -1,19 +1,24 @@
-import type { Readable } from 'node:stream'
 import {
-  type ArchiveStream,
+  type AddedLayer,
   bootstrap,
+  checkName,
+  type DerivedImage,
+  type HeldArchive,
   type ImageListing,
   ImageStore,
   type ImportStreamOptions,
   type InUse,
   type Pruned,
+  type RegistryOptions,
   type ResolvedImage,
   ScratchFolder,
+  StagedFiles,
   type StoredLayer,
 } from '@coppice/images'
-import type { ImageInfo, Progress } from '@coppice/protocol'
+import { type ImageInfo, Progress } from '@coppice/protocol'
 import type { Home } from '../state/home.ts'
 import { type BuildRequest, buildWith } from './build.ts'
+import { removeLeftovers } from './container-target.ts'
 import { anyEngine } from './engines.ts'
 import { type Outcome, Transfers } from './transfers.ts'
 
@@ -23,19 +28,27 @@ export class Images {
   readonly #home: Home
   readonly #transfers: Transfers
 
-  private constructor(store: ImageStore, home: Home, scratch: ScratchFolder) {
+  private constructor(store: ImageStore, home: Home, scratch: ScratchFolder, staged: StagedFiles) {
     this.#store = store
     this.#home = home
-    this.#transfers = new Transfers(store, scratch)
+    this.#transfers = new Transfers(store, scratch, staged)
   }
 
   /**
-   * @param inUse whether a sandbox that exists was made from this image
+   * @param inUse whether a sandbox that exists was made from this image, or a checkpoint holds it
+   * @param registry how registries are talked to
    * @param warn told what is not an error and should be known
    */
-  static async open(home: Home, inUse: InUse, warn: (message: string) => void): Promise<Images> {
+  static async open(
+    home: Home,
+    inUse: InUse,
+    registry: RegistryOptions,
+    warn: (message: string) => void,
+  ): Promise<Images> {
     const scratch = await ScratchFolder.open(home.scratch, warn)
-    return new Images(await ImageStore.open(home.store, { inUse }), home, scratch)
+    const staged = await StagedFiles.open(home.scratch)
+    void removeLeftovers(staged, Progress.none(), warn)
+    return new Images(await ImageStore.open(home.store, { inUse, registry }), home, scratch, staged)
   }
 
   /** Images, and those that cannot be shown with the reason. */
@@ -53,6 +66,11 @@ export class Images {
     return this.#store.acquire(reference)
   }
 
+  /** An image of one that is held and one more layer on top. See `ImageStore.derive`. */
+  derive(base: ResolvedImage, added: AddedLayer, source: string, progress: Progress): Promise<DerivedImage> {
+    return this.#store.derive(base, added, source, progress)
+  }
+
   /** Folders of the unpacked layers, lowest first. Unpacks what is not yet. */
   layers(image: ResolvedImage, uidBase: number, progress: Progress): Promise<string[]> {
     return this.#store.unpack(image, { uidBase }, progress)
@@ -67,17 +85,17 @@ export class Images {
    * Imports an archive as it comes.
    * @throws `invalid_argument`, `cancelled/upload_cut`, `resource_exhausted/disk_full`
    */
-  async import(stream: Readable, options: ImportStreamOptions, progress: Progress): Promise<Outcome> {
+  async import(stream: AsyncIterable<Uint8Array>, options: ImportStreamOptions, progress: Progress): Promise<Outcome> {
     const { transferred, ...image } = await this.#store.importStream(stream, { source: 'import', ...options }, progress)
     return { image, facts: { ...transferred } }
   }
 
-  /** An image as an archive, made while it is read. */
+  /** An image as an archive, made while it is read. Whoever may not read to the end releases it. */
   export(
     reference: string,
     options: { format?: 'oci-archive' | 'docker-archive'; name?: string },
     progress: Progress,
-  ): Promise<ArchiveStream> {
+  ): Promise<HeldArchive> {
     if (options.format !== 'docker-archive') return this.#store.openExport(reference, progress, options.name)
     return this.#store.openDockerArchive(reference, options.name === undefined ? {} : { name: options.name }, progress)
   }
@@ -92,7 +110,10 @@ export class Images {
     return this.#transfers.push(reference, target, importCommand, progress)
   }
 
-  /** Builds with an engine of this machine; the result is an image of this store. @throws `unsupported/no_builder`, `build_failed` */
+  /**
+   * Builds with an engine of this machine; the result is an image of this store.
+   * @throws `invalid_argument/invalid_image_name` before anything is built, `unsupported/no_builder`, `build_failed`
+   */
   async build(
     context: AsyncIterable<Uint8Array>,
     name: string,
@@ -100,6 +121,7 @@ export class Images {
     onLine: (line: string) => void,
     progress: Progress,
   ): Promise<Outcome> {
+    checkName(name)
     const engine = await anyEngine(progress)
     const take = (archive: AsyncIterable<Uint8Array>) =>
       this.#store.importStream(archive, { name, format: 'docker-archive', source: 'build' }, progress)
@@ -116,11 +138,20 @@ export class Images {
     await this.#store.remove(reference)
   }
 
-  /** The layers of every image that has a name, lowest first, as one string each: what engines may keep. */
-  async layerChains(): Promise<Set<string>> {
+  /**
+   * The layers of every image that has a name, lowest first, as one string each: what engines may keep.
+   * @param more digests of others that they may keep too
+   */
+  async layerChains(more: string[]): Promise<Set<string>> {
     const { images } = await this.#store.list()
-    const chains = images.map(async ({ digest }) => (await this.#store.resolve(digest)).diffIds.join(' '))
+    const kept = [...images, ...more.map((digest) => ({ digest }))]
+    const chains = kept.map(async ({ digest }) => (await this.#store.resolve(digest)).diffIds.join(' '))
     return new Set(await Promise.all(chains))
+  }
+
+  /** Removes what nobody needs, as after a removal. */
+  async collect(): Promise<void> {
+    await this.#store.collect()
   }
 
   prune(): Promise<Pruned> {

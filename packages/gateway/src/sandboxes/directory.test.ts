@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FileRegistry, type Store } from '@coppice/registry'
@@ -58,4 +59,17 @@ it('forgets removed ones by age, and counts only those that exist', async () => 
   expect(forgotten).toEqual([old.id])
   expect(directory.peek(old.id)).toBeUndefined()
   expect((await Directory.open(store)).all().map(({ id }) => id)).toEqual(directory.all().map(({ id }) => id))
+})
+
+it('forgets the others when one of them cannot be, and says so', async () => {
+  const directory = await Directory.open(store)
+  const [damaged, other] = [runningRecord(), runningRecord()]
+  for (const record of [damaged, other]) {
+    await directory.put(record)
+    await directory.update(record.id, (current) => ({ ...removedRecord(current, ''), removedAt: 1000 }))
+  }
+  writeFileSync(join(dir, 'sandboxes', `${createHash('sha256').update(damaged.id).digest('hex')}.json`), '{')
+  const forgotten: string[] = []
+  await expect(directory.forget(2000, (id) => forgotten.push(id))).rejects.toMatchObject({ reason: 'entry_unreadable' })
+  expect(forgotten).toEqual([other.id])
 })

@@ -140,15 +140,23 @@ export class Directory {
   /**
    * Forgets records of sandboxes that were removed before `before`, Unix time in milliseconds.
    * @param forgotten told the id of each
+   * @throws the first of what keeps records from being forgotten, when all others are
    */
   async forget(before: number, forgotten: (id: string) => void): Promise<void> {
+    const failures: unknown[] = []
     for (const record of [...this.#removed.values()]) {
       if ((record.removedAt ?? 0) >= before) continue
-      await this.#store.remove(record.id)
+      try {
+        await this.#store.remove(record.id)
+      } catch (error) {
+        failures.push(error)
+        continue
+      }
       this.#removed.delete(record.id)
       if (record.key !== null && this.#keyed.get(record.key) === record.id) this.#keyed.delete(record.key)
       forgotten(record.id)
     }
+    if (failures.length > 0) throw failures[0]
   }
 
   #keep(record: SandboxRecord): void {

@@ -185,14 +185,20 @@ export class Sandboxes {
       const record = await directory.findWhole(id)
       if (record.state === 'removed') return this.info(record)
       const driver = drivers.byName(record.driver)
-      await directory.update(id, (current) => ({ ...current, state: 'removing' }))
-      let { end } = record
-      if (record.state === 'running') {
+      // `stopping`: an earlier stop failed half-way. What is recorded as its end is that of the run before.
+      const runs = record.state === 'running' || record.state === 'stopping'
+      let end = record.end ?? endRecord('removed', 'It was removed on request.')
+      if (runs) {
         const use = await driver.stats(id).catch(() => null)
-        await driver.stop(id, REMOVE_GRACE_MS, progress)
         end = endRecord('removed', 'It was removed on request while it ran.', { use, lastOutput: this.#lastOutput(id) })
       }
-      return this.info(await this.#discard(id, driver, end ?? endRecord('removed', 'It was removed on request.')))
+      // Whoever has to finish it, a later call or gateway, knows no more of its end than this.
+      await directory.update(id, (current) => ({ ...current, state: 'removing', end }))
+      if (runs) {
+        await driver.stop(id, REMOVE_GRACE_MS, progress)
+        end = { ...end, lastOutput: this.#lastOutput(id) }
+      }
+      return this.info(await this.#discard(id, driver, end))
     })
   }
 

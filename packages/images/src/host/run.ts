@@ -85,19 +85,22 @@ async function feed(child: ChildProcess, input: AsyncIterable<Buffer>): Promise<
   const stdin = child.stdin
   if (!stdin) return
   let open = true
-  const closed = new Promise<void>((resolve) => {
-    const close = () => {
-      open = false
-      resolve()
-    }
-    stdin.on('error', close)
-    child.once('error', close)
-    child.once('exit', close)
-  })
+  let wake = () => {}
+  const close = () => {
+    open = false
+    wake()
+  }
+  stdin.on('error', close)
+  stdin.on('drain', () => wake())
+  child.once('error', close)
+  child.once('exit', close)
   for await (const chunk of input) {
     if (!open) break
-    if (chunk.length > 0 && !stdin.write(chunk))
-      await Promise.race([once(stdin, 'drain').catch(() => undefined), closed])
+    if (chunk.length === 0 || stdin.write(chunk)) continue
+    // Not by a race with the end: it would keep a little of every chunk.
+    await new Promise<void>((resolve) => {
+      wake = resolve
+    })
   }
   stdin.end()
 }

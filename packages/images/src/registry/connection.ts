@@ -155,14 +155,19 @@ function answered(request: ClientRequest): Promise<IncomingMessage> {
 /** Stops when an answer comes before everything is sent: it says why. */
 async function write(request: ClientRequest, body: RequestBody, response: Promise<unknown>): Promise<void> {
   let open = true
+  let wake = () => {}
   const over = response.finally(() => {
     open = false
+    wake()
   })
   over.catch(() => undefined)
   for await (const chunk of body.chunks) {
     if (!open) return
-    // Until it is written the chunk is still needed.
-    await Promise.race([new Promise<void>((resolve) => request.write(chunk, () => resolve())), over])
+    // Until it is written the chunk is still needed. Not by a race with the answer: it would keep a little of every chunk.
+    await new Promise<void>((resolve) => {
+      wake = resolve
+      request.write(chunk, () => resolve())
+    })
   }
   if (open) request.end()
 }

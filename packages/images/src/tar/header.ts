@@ -66,7 +66,8 @@ function number(block: Buffer, at: number, length: number): number {
 function octal(block: Buffer, at: number, length: number): number {
   const digits = text(block, at, length).trim()
   if (digits === '') return 0
-  if (!/^[0-7]+$/.test(digits)) throw badArchive('not_an_archive', 'A tar header holds a number that is none.')
+  if (!/^[0-7]+$/.test(digits))
+    throw badArchive('not_an_archive', 'This is no tar archive: a header holds a number that is none.')
   return checkedSize(Number.parseInt(digits, 8))
 }
 

@@ -92,3 +92,23 @@ test('a folder that is named by a link is the folder, for its Dockerfile too', a
   symlinkSync('in', join(folder, 'link'))
   expect(await names({ dockerfile: join(folder, 'link/D') }, join(folder, 'in'))).toEqual(['.', 'D'])
 })
+
+test('a Dockerfile that is a link is what it leads to, in the folder or elsewhere, whatever is ignored', async () => {
+  write({ D: 'FROM x', 'in/sub/E': 'FROM y', 'in/a': '', 'in/b': '', 'in/.dockerignore': 'sub\na' })
+  const within = join(folder, 'in')
+  symlinkSync('../D', join(within, 'Dockerfile'))
+  symlinkSync('sub/E', join(within, 'Other'))
+  const own = expect.stringMatching(/^\.dockerfile\.[0-9a-f]{20}$/)
+  expect(await names({}, within)).toEqual(['.', own, '.dockerignore', 'Dockerfile', 'Other', 'b'])
+  expect(await names({ dockerfile: 'Other' }, within)).toEqual([
+    '.',
+    '.dockerignore',
+    'Dockerfile',
+    'Other',
+    'b',
+    'sub',
+    'sub/E',
+  ])
+  write({ 'in/Other.dockerignore': 'b' })
+  expect(await names({ dockerfile: 'Other' }, within)).toContain('a')
+})

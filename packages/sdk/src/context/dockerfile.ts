@@ -1,4 +1,4 @@
-import { readFile, realpath } from 'node:fs/promises'
+import { readFile, realpath, stat } from 'node:fs/promises'
 import { basename, dirname, join, posix, relative, resolve } from 'node:path'
 import { CoppiceError } from '@coppice/protocol/wire'
 
@@ -21,14 +21,20 @@ const NAME_DIGITS = 20
  *
  * @param dockerfile its path, absolute or relative to the folder. Default `Dockerfile`
  * @param text the Dockerfile itself
- * @throws `not_found/dockerfile_not_found`
+ * @throws `not_found/dockerfile_not_found`, `invalid_argument/not_a_folder`
  */
 export async function findDockerfile(folder: string, dockerfile = 'Dockerfile', text?: string): Promise<Dockerfile> {
   if (text !== undefined) return besides(Buffer.from(text))
+  if ((await stat(folder).catch(() => undefined))?.isDirectory() === false) {
+    throw new CoppiceError('invalid_argument', 'not_a_folder', `${folder} is a file, not a folder.`, {
+      hint: `coppice image build --file ${folder} ${dirname(folder)}`,
+    })
+  }
   const given = resolve(folder, dockerfile)
   // The folder may have been named by a link to it, or by one on the way.
   const parent = await realpath(dirname(given)).catch(() => dirname(given))
-  const path = relative(folder, join(parent, basename(given)))
+  // A Dockerfile that is a link is what it leads to: in the tar the link may lead nowhere.
+  const path = relative(folder, await realpath(given).catch(() => given))
   const content = await readFile(given).catch((cause: unknown) => {
     throw new CoppiceError('not_found', 'dockerfile_not_found', `There is no ${dockerfile} in ${folder}.`, {
       facts: { folder, dockerfile },
@@ -37,11 +43,19 @@ export async function findDockerfile(folder: string, dockerfile = 'Dockerfile', 
     })
   })
   const ownIgnore = await readIfThere(`${given}.dockerignore`)
-  if (path === '..' || path.startsWith('../')) {
-    return { ...besides(content), ...(ownIgnore !== undefined && { ignore: { text: ownIgnore } }) }
+  const named = relative(folder, join(parent, basename(given)))
+  const ignoreHere = isWithin(path) && isWithin(named)
+  return {
+    ...(isWithin(path) ? { path: posix.normalize(path) } : besides(content)),
+    ...(ownIgnore !== undefined && {
+      ignore: ignoreHere ? { path: `${posix.normalize(named)}.dockerignore` } : { text: ownIgnore },
+    }),
   }
-  const inside = posix.normalize(path)
-  return { path: inside, ...(ownIgnore !== undefined && { ignore: { path: `${inside}.dockerignore` } }) }
+}
+
+/** Whether a path that is relative to a folder stays in it. */
+function isWithin(path: string): boolean {
+  return path !== '..' && !path.startsWith('../')
 }
 
 function besides(content: Buffer): Dockerfile {

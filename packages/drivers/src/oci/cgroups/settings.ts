@@ -38,8 +38,8 @@ export class Settings {
   }
 
   /**
-   * For files that the kernel takes time for: by a program, which can be killed and then has changed nothing. False when the
-   * kernel has refused, or has not come to an end in time.
+   * For files that the kernel takes time for: by a program, which can be killed. Cgroup v1 has changed nothing then; v2 sets the value
+   * first and reclaims afterwards, so `undo` is needed. False when the kernel has refused, or has not come to an end in time.
    */
   async writeSlowly({ path, value }: Setting, progress: Progress): Promise<boolean> {
     this.#remember(path)

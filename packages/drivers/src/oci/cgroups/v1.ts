@@ -129,13 +129,10 @@ export class CgroupsV1 implements SandboxCgroups {
 
   freeze(id: string, progress: Progress): Promise<void> {
     const file = `${this.#group('freezer', id)}/freezer.state`
-    writeFileSync(file, 'FROZEN')
-    return stillness(
-      id,
-      () => readText(file)?.trim() === 'FROZEN',
-      () => this.unfreeze(id),
-      progress,
-    )
+    const hold = () => writeFileSync(file, 'FROZEN')
+    const letGo = () => this.unfreeze(id)
+    const isFrozen = () => readText(file)?.trim() === 'FROZEN'
+    return stillness(id, { hold, letGo, isFrozen }, progress)
   }
 
   unfreeze(id: string): void {

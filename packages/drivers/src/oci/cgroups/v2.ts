@@ -157,13 +157,10 @@ export class CgroupsV2 implements SandboxCgroups {
 
   freeze(id: string, progress: Progress): Promise<void> {
     const group = this.#group(id)
-    writeFileSync(`${group}/cgroup.freeze`, '1')
-    return stillness(
-      id,
-      () => readKey(`${group}/cgroup.events`, 'frozen') === 1,
-      () => this.unfreeze(id),
-      progress,
-    )
+    const hold = () => writeFileSync(`${group}/cgroup.freeze`, '1')
+    const letGo = () => this.unfreeze(id)
+    const isFrozen = () => readKey(`${group}/cgroup.events`, 'frozen') === 1
+    return stillness(id, { hold, letGo, isFrozen }, progress)
   }
 
   unfreeze(id: string): void {

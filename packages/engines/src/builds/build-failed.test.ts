@@ -1,0 +1,22 @@
+import { CoppiceError } from '@coppice/protocol/wire'
+import { expect, test } from 'vitest'
+import { buildFailed } from './build-failed.ts'
+
+const failed = (detail: string) =>
+  buildFailed(new CoppiceError('failed_precondition', 'engine_failed', 'x', { facts: { detail } }), '[1/1] RUN x', [])
+
+test.each([
+  ["The command '/bin/sh -c exit 3' returned a non-zero code: 3", 3],
+  ['executor failed running [/bin/sh -c echo exit code: 4; exit 5]: exit code: 5', 5],
+  ['while running runtime: exit status 6', 6],
+  ['failed to compute cache key: "/nope" not found', null],
+])('the status of a command is in what the engine says: %s', (detail, status) => {
+  expect(failed(detail).facts).toMatchObject({ status, step: '[1/1] RUN x' })
+})
+
+test('a long text without a status is looked through once', () => {
+  const began = performance.now()
+  expect(failed(`unknown instruction: ${'exit '.repeat(12_000)}`).facts.status).toBeNull()
+  // At each pair of places it would be 10 s.
+  expect(performance.now() - began).toBeLessThan(1000)
+})
