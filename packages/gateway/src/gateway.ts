@@ -29,7 +29,7 @@ import { SandboxRecordSchema } from './sandboxes/record.ts'
 import { Sandboxes } from './sandboxes/sandboxes.ts'
 import { SessionHub } from './session/hub.ts'
 import { readConfig } from './state/config.ts'
-import { openHome } from './state/home.ts'
+import { openHome, openRun } from './state/home.ts'
 import { takeLock } from './state/lock.ts'
 import { readOrMakeToken } from './state/token.ts'
 import { VERSION } from './version.ts'
@@ -92,6 +92,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   })
   const networks = new Networks({ directory, drivers, egress })
   let sandboxes: Sandboxes | undefined
+  openRun(home)
   const hub = new SessionHub({
     runDir: home.run,
     leaseMs: config.session.leaseMs,
@@ -208,6 +209,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       remote?.close()
       inbound.close()
       await closeApp(app)
+      await checkpoints.close()
       await egress.close()
       hub.close()
       await drivers.close()

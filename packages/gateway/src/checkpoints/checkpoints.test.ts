@@ -1,10 +1,16 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
+import type { Driver, SavedFiles } from '@coppice/drivers'
 import type { ResolvedImage } from '@coppice/images'
-import { CoppiceError, isCheckpointId, newCheckpointId } from '@coppice/protocol'
+import { CoppiceError, isCheckpointId, newCheckpointId, Progress } from '@coppice/protocol'
 import { FileRegistry } from '@coppice/registry'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { Images } from '../images/images.ts'
+import type { Drivers } from '../sandboxes/drivers.ts'
+import type { SandboxRecord } from '../sandboxes/record.ts'
+import { Checkpoints } from './checkpoints.ts'
 import { CheckpointDirectory } from './directory.ts'
 import { Origins } from './origins.ts'
 import { type CheckpointRecord, CheckpointRecordSchema } from './record.ts'
@@ -71,6 +77,62 @@ describe('the checkpoints of a gateway', () => {
       imageDigest: 'sha256:2',
     }))
     expect(directory.find('half')).toEqual(whole)
+  })
+})
+
+describe('a checkpoint that is being made', () => {
+  const half = () => record({ name: 'half', state: 'creating', imageDigest: '' })
+
+  it('gives its name back at once when it fails, also where the disk takes no change', async () => {
+    const intent = half()
+    await directory.put(intent)
+    const entries = join(dir, 'checkpoints')
+    renameSync(entries, `${entries}.away`)
+    writeFileSync(entries, 'no folder')
+    await expect(directory.forget(intent.id)).rejects.toThrow()
+    rmSync(entries)
+    renameSync(`${entries}.away`, entries)
+    await directory.put(record({ name: 'half' }))
+    expect((await open()).creating()).toEqual([intent])
+  })
+
+  it('is taken back when the gateway ends, which waits for its sandbox to go on', async () => {
+    let frozen = false
+    const begun = Promise.withResolvers<void>()
+    // Holds still until it is told that nobody wants it, and a little longer.
+    const saveFiles = async (_id: string, progress: Progress): Promise<SavedFiles> => {
+      frozen = true
+      begun.resolve()
+      try {
+        return await progress.race(new Promise<never>(() => {}))
+      } finally {
+        await setImmediate()
+        frozen = false
+      }
+    }
+    const sandbox = {
+      id: 'sb-1',
+      name: null,
+      image: 'base',
+      imageDigest: 'sha256:1',
+      driver: 'oci',
+      limits: half().limits,
+    }
+    const checkpoints = new Checkpoints({
+      directory,
+      sandboxes: { between: (_id, _verb, work) => work(sandbox as SandboxRecord, { saveFiles } as unknown as Driver) },
+      drivers: {} as Drivers,
+      images: { acquire: async () => ({ release: () => {} }), collect: async () => [] } as unknown as Images,
+      log: () => {},
+    })
+    const making = checkpoints.create('sb-1', 'half', Progress.none())
+    const refused = expect(making).rejects.toMatchObject({ code: 'cancelled' })
+    await begun.promise
+    await checkpoints.close()
+    expect(frozen).toBe(false)
+    expect(directory.creating()).toEqual([])
+    await refused
+    await expect(checkpoints.create('sb-1', 'late', Progress.none())).rejects.toMatchObject({ code: 'cancelled' })
   })
 })
 

@@ -1,10 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Driver, SavedFiles } from '@coppice/drivers'
-import { type CheckpointInfo, CoppiceError, type Progress } from '@coppice/protocol'
+import { type CheckpointInfo, CoppiceError, Progress } from '@coppice/protocol'
 import type { Images } from '../images/images.ts'
 import type { Drivers } from '../sandboxes/drivers.ts'
 import type { Sandboxes } from '../sandboxes/sandboxes.ts'
 import type { CheckpointDirectory } from './directory.ts'
 import { type CheckpointRecord, checkpointInfo, newCheckpointRecord } from './record.ts'
+
+/** Milliseconds that the end of a gateway waits for checkpoints that are being taken back. */
+const CLOSE_MS = 10_000
 
 export interface CheckpointsOptions {
   directory: CheckpointDirectory
@@ -18,6 +22,8 @@ export interface CheckpointsOptions {
 /** Saved sandboxes. Each holds an image of the store, without a name, that is the sandbox's own image and what differs from it. */
 export class Checkpoints {
   readonly #options: CheckpointsOptions
+  readonly #closing = new AbortController()
+  readonly #underWay = new Set<Promise<unknown>>()
 
   constructor(options: CheckpointsOptions) {
     this.#options = options
@@ -31,21 +37,10 @@ export class Checkpoints {
    * and what the driver and the store throw
    */
   async create(idOrName: string, name: string | undefined, progress: Progress): Promise<CheckpointInfo> {
-    const { directory, sandboxes, images } = this.#options
-    const begun = await sandboxes.between(idOrName, 'saved', async (sandbox, driver) => {
-      const saveFiles = this.#requireSaving(driver)
-      const record = newCheckpointRecord(sandbox, name)
-      await directory.put(record)
-      return this.#orForget(record, async () => {
-        const base = await images.acquire(sandbox.imageDigest)
-        const saved = await saveFiles(sandbox.id, progress).catch((error: unknown) => {
-          base.release()
-          throw error
-        })
-        return { record, base, saved }
-      })
-    })
-    return this.#orForget(begun.record, () => this.#keep(begun.record, begun.base, begun.saved, progress))
+    const wanted = new Progress({ signal: AbortSignal.any([progress.signal, this.#closing.signal]) })
+    const making = this.#create(idOrName, name, wanted)
+    this.#underWay.add(making)
+    return making.finally(() => this.#underWay.delete(making))
   }
 
   /** Whole ones, oldest first. */
@@ -66,6 +61,12 @@ export class Checkpoints {
     return checkpointInfo(record)
   }
 
+  /** Takes back what is being made: its sandboxes go on, although this process ends. */
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await Promise.race([Promise.allSettled(this.#underWay), sleep(CLOSE_MS, undefined, { ref: false })])
+  }
+
   /**
    * Takes back what a gateway was making when it ended. Drivers take back by themselves what they had saved. Call it before
    * anybody is answered.
@@ -75,10 +76,37 @@ export class Checkpoints {
     const halfMade = directory.creating()
     if (halfMade.length === 0) return
     for (const { id, sandboxId } of halfMade) {
-      await directory.remove(id)
-      log('a checkpoint that was being made was taken back', { checkpointId: id, sandboxId })
+      try {
+        await directory.forget(id)
+        log('a checkpoint that was being made was taken back', { checkpointId: id, sandboxId })
+      } catch (error) {
+        // A full disk, mostly. It is no reason not to start.
+        log('a checkpoint that was being made is taken back at the next start', {
+          checkpointId: id,
+          error: String(error),
+        })
+      }
     }
     await this.#collect()
+  }
+
+  async #create(idOrName: string, name: string | undefined, progress: Progress): Promise<CheckpointInfo> {
+    const { directory, sandboxes, images } = this.#options
+    const begun = await sandboxes.between(idOrName, 'saved', async (sandbox, driver) => {
+      const saveFiles = this.#requireSaving(driver)
+      progress.throwIfEnded()
+      const record = newCheckpointRecord(sandbox, name)
+      await directory.put(record)
+      return this.#orForget(record, async () => {
+        const base = await images.acquire(sandbox.imageDigest)
+        const saved = await saveFiles(sandbox.id, progress).catch((error: unknown) => {
+          base.release()
+          throw error
+        })
+        return { record, base, saved }
+      })
+    })
+    return this.#orForget(begun.record, () => this.#keep(begun.record, begun.base, begun.saved, progress))
   }
 
   async #keep(
@@ -108,7 +136,7 @@ export class Checkpoints {
       return await work()
     } catch (error) {
       // What fails here is not what the caller has to know: the next gateway finds the intent.
-      await this.#options.directory.remove(record.id).catch(() => {})
+      await this.#options.directory.forget(record.id).catch(() => {})
       await this.#collect()
       throw error
     }

@@ -83,6 +83,12 @@ export class CheckpointDirectory {
     this.#records.delete(id)
   }
 
+  /** Removes one that was being made. What throws leaves it on the disk alone, for the next gateway: its name is free at once. */
+  async forget(id: string): Promise<void> {
+    this.#records.delete(id)
+    await this.#store.remove(id)
+  }
+
   #in(state: CheckpointRecord['state']): CheckpointRecord[] {
     return [...this.#records.values()]
       .filter((record) => record.state === state)

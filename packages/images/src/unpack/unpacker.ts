@@ -9,6 +9,7 @@ import { hexOf } from '../store/digest.ts'
 import { syncFolder } from '../store/durable.ts'
 import { imageDigests } from '../store/garbage.ts'
 import type { Layout, ResolvedImage } from '../store/layout.ts'
+import { requireStoreRoom } from '../store/room.ts'
 import type { Descriptor } from '../store/schemas.ts'
 import { StoreDesk } from '../store/store-desk.ts'
 import { SharedWork } from './shared-work.ts'
@@ -33,6 +34,7 @@ export class Unpacker {
     }
     const hold = this.#layout.holds.open(...imageDigests(image))
     try {
+      await this.#requireRoom(image, uidBase)
       const folders: string[] = []
       for (const [at, diffId] of image.diffIds.entries()) {
         const layer = image.manifest.layers[at]
@@ -42,6 +44,17 @@ export class Unpacker {
     } finally {
       hold.release()
     }
+  }
+
+  /** Nobody knows what a packed layer unpacks to before it was; it is not less than what it has packed. */
+  async #requireRoom(image: ResolvedImage, uidBase: number): Promise<void> {
+    let needed = 0
+    for (const [at, diffId] of image.diffIds.entries()) {
+      if (!(await exists(this.#layout.unpackedPath(uidBase, hexOf(diffId))))) {
+        needed += image.manifest.layers[at]?.size ?? 0
+      }
+    }
+    if (needed > 0) requireStoreRoom(this.#layout.dir, needed, 'unpacking the image, at least,')
   }
 
   async #layer(layer: Descriptor, diffId: string, uidBase: number, progress: Progress): Promise<string> {
