@@ -4,6 +4,7 @@
  * written to stdout, synchronously, when it was acknowledged.
  */
 import { writeSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import type { Registry } from './store.ts'
 
 /** What an entry holds after a step: its number, and something that would be missed if it were cut off. */
@@ -20,6 +21,8 @@ export function stateAfter(step: number): Step | undefined {
 if (process.argv[1] === import.meta.filename) {
   const [module = '', place = '', kind = '', id = '', first = '0'] = process.argv.slice(2)
   const { openRegistry } = (await import(module)) as { openRegistry(place: string): Promise<Registry> }
+  // It may be killed at any moment from now on, and Node keeps what it has compiled when a process ends in order.
+  flushCompileCache()
   const store = (await openRegistry(place)).kind<Step>(kind)
   for (let step = Number(first); ; step++) {
     const state = stateAfter(step)

@@ -7,6 +7,7 @@
  */
 import { once } from 'node:events'
 import { writeSync } from 'node:fs'
+import { flushCompileCache } from 'node:module'
 import { CoppiceError } from '@coppice/protocol/wire'
 import type { Registry } from './store.ts'
 
@@ -20,6 +21,8 @@ export interface Tally {
 
 const [module = '', place = '', kind = '', id = '', writer = '', count = '0'] = process.argv.slice(2)
 const { openRegistry } = (await import(module)) as { openRegistry(place: string): Promise<Registry> }
+// It may be killed at any moment from now on, and Node keeps what it has compiled when a process ends in order.
+flushCompileCache()
 const store = (await openRegistry(place)).kind<Tally>(kind)
 
 let done = 0

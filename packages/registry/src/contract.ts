@@ -157,6 +157,13 @@ export function describeStore(name: string, factory: () => Promise<StoreFixture>
       expect((await notes.list()).entries.map((entry) => entry.id)).toEqual(ids.toSorted((a, b) => (a < b ? -1 : 1)))
     })
 
+    it('lists what is kept of each entry, and leaves the entries as they are', async () => {
+      for (const id of ['a', 'b']) await notes.put(id, { text: `long ${id}` })
+      const { entries } = await notes.list(({ text }) => ({ text: text.slice(-1) }))
+      expect(entries).toEqual(['a', 'b'].map((id) => ({ id, version: 1, value: { text: id } })))
+      expect((await notes.get('a'))?.value.text).toBe('long a')
+    })
+
     it.each([
       ['a path upwards', '../../etc/passwd'],
       ['an absolute path', '/etc/passwd'],

@@ -35,8 +35,8 @@ export class FileStore<T extends EntryValue> implements Store<T> {
     return record?.value === undefined ? undefined : this.#entry(record)
   }
 
-  list(): Promise<Listing<T>> {
-    return withFaults(this.#folder.path, () => listFolder(this.#folder, this.#parse))
+  list(keep: (value: T) => T = (value) => value): Promise<Listing<T>> {
+    return withFaults(this.#folder.path, () => listFolder(this.#folder, (value) => keep(this.#parse(value))))
   }
 
   async put(id: string, value: T, options: PutOptions = {}): Promise<Entry<T>> {

@@ -89,7 +89,11 @@ export type Change<T extends EntryValue> = (value: T, version: number) => T | un
 export interface Store<T extends EntryValue> {
   /** One entry, or undefined. Costs the same with 10,000 siblings, and with damaged ones. */
   get(id: string): Promise<Entry<T> | undefined>
-  list(): Promise<Listing<T>>
+  /**
+   * All entries at one time.
+   * @param keep makes of each value what is listed of it, as soon as it is read: no two whole ones need be in memory at once
+   */
+  list(keep?: (value: T) => T): Promise<Listing<T>>
   put(id: string, value: T, options?: PutOptions): Promise<Entry<T>>
   /** Compare-and-swap until it lands. */
   update(id: string, change: Change<T>): Promise<Entry<T>>

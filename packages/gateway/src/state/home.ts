@@ -15,7 +15,11 @@ export function openHome(dir: string): Home {
     if ((statSync(folder).mode & 0o001) === 0) chmodSync(folder, 0o711)
   }
   for (const folder of [home.cache, home.logs, home.egress]) mkdirSync(folder, { recursive: true, mode: 0o700 })
+  return home
+}
+
+/** The folder of sockets, made by who holds the home: of a gateway that could not start nothing is left outside of it. */
+export function openRun(home: Home): void {
   // Sandboxes reach their own folder below it through a bind mount, whatever this mode; other users of the host never do.
   mkdirSync(home.run, { recursive: true, mode: 0o711 })
-  return home
 }
