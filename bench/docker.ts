@@ -12,12 +12,13 @@ const run = promisify(execFile)
 export class DockerEngine {
   readonly #daemon: ChildProcess
   readonly #dir: string
-  readonly #host: string
+  /** As `DOCKER_HOST` names it. */
+  readonly host: string
 
   private constructor(daemon: ChildProcess, dir: string) {
     this.#daemon = daemon
     this.#dir = dir
-    this.#host = `unix://${join(dir, 'docker.sock')}`
+    this.host = `unix://${join(dir, 'docker.sock')}`
   }
 
   /** Undefined, with the reason on stderr, where no engine can run. */
@@ -53,7 +54,7 @@ export class DockerEngine {
 
   /** Runs the `docker` command against this engine. */
   async command(...args: string[]): Promise<string> {
-    const { stdout } = await run('docker', ['--host', this.#host, ...args], { maxBuffer: 64 * 1024 * 1024 })
+    const { stdout } = await run('docker', ['--host', this.host, ...args], { maxBuffer: 64 * 1024 * 1024 })
     return stdout.trim()
   }
 

@@ -25,13 +25,16 @@ export function storeFault(error: unknown, path: string): unknown {
   }
 }
 
+/** What helps where the store is out of room. */
+export const MORE_ROOM = 'coppice image prune, or a COPPICE_HOME with more room'
+
 /** No room where `path` is. */
 export function diskFull(path: string, cause?: unknown): CoppiceError {
   return new CoppiceError('resource_exhausted', 'disk_full', `No room left for ${path}.`, {
     cause,
     retryable: true,
     facts: { path },
-    hint: `df -h ${path}`,
+    hint: MORE_ROOM,
   })
 }
 

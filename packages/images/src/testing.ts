@@ -1,5 +1,5 @@
 /** What the tests of other packages need: small root file systems, and archives and layouts however wrong they are. */
-export { type BigArchiveOptions, writeBigDockerArchive } from './testing/big-docker-archive.ts'
+export { type BigArchiveOptions, bigDockerArchive, writeBigDockerArchive } from './testing/big-docker-archive.ts'
 export { makeBusyboxArchive, writeBusyboxRootfs } from './testing/busybox.ts'
 export { type TestImage, type TestLayer, writeLayout } from './testing/layout-builder.ts'
 export { RegistryServer, type RegistryServerOptions } from './testing/registry-server.ts'

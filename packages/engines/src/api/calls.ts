@@ -2,7 +2,6 @@ import type { Socket } from 'node:net'
 import type { Progress } from '@coppice/protocol/wire'
 import { collect, jsonLines, MAX_JSON_BYTES } from '../http/body.ts'
 import { silent, streamFault } from '../http/faults.ts'
-import { gathered } from '../http/gathered.ts'
 import { CALL_TIMEOUT_MS, type EngineAnswer, type EngineRequest, type Transport } from '../http/transport.ts'
 
 /** The shapes that calls of the API have: JSON, nothing, bytes, lines of JSON. */
@@ -32,10 +31,9 @@ export class Calls {
     yield* this.transport.read(body, progress)
   }
 
-  /** A call that answers with gigabytes. A chunk is the caller's until it asks for the next: see `gathered`. */
-  async *bulk(request: EngineRequest, progress: Progress): AsyncGenerator<Buffer> {
-    const { body } = await this.transport.send(this.#versioned(request), progress)
-    yield* this.transport.read(body, progress, gathered(body))
+  /** A call that answers with gigabytes. A chunk is the caller's until it asks for the next. */
+  download(path: string, progress: Progress): AsyncGenerator<Buffer> {
+    return this.transport.download(this.#versioned({ method: 'GET', path }), progress)
   }
 
   /**

@@ -58,8 +58,8 @@ export class Images {
   save(references: string[], progress: Progress): AsyncGenerator<Buffer> {
     // One parameter for each name: Docker reads no list in one.
     const query = references.map((name) => `names=${encodeURIComponent(name)}`).join('&')
-    const request = { method: 'GET', path: `/images/get?${query}`, timeoutMs: 0 } as const
-    return wholeArchive(this.#calls.bulk(request, progress), 'GET /images/get', this.#calls.transport.dialect)
+    const chunks = this.#calls.download(`/images/get?${query}`, progress)
+    return wholeArchive(chunks, 'GET /images/get', this.#calls.transport.dialect)
   }
 
   /**

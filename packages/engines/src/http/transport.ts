@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream'
 import type { CoppiceError, Progress } from '@coppice/protocol/wire'
 import type { Dialect } from '../dialect.ts'
 import { collect } from './body.ts'
+import { BulkAnswer } from './bulk-answer.ts'
 import { answerFault, connectionFault, silent } from './faults.ts'
 import { type RequestBody, sendBody, stalled } from './upload.ts'
 
@@ -139,14 +140,38 @@ export class Transport {
   }
 
   /**
-   * A stream of an answer, cut when the progress ends. Errors of the connection come out as `unavailable/engine_gone`.
-   * @param chunks of the body, when it is not read as it comes
+   * A GET that answers with gigabytes, cut when the progress ends. **A chunk is the caller's until it asks for the next.**
+   * Throws what `send` and `read` do.
    */
-  async *read(body: Readable, progress: Progress, chunks: AsyncIterable<unknown> = body): AsyncGenerator<Buffer> {
+  async *download(request: Pick<EngineRequest, 'path' | 'query'>, progress: Progress): AsyncGenerator<Buffer> {
+    progress.throwIfEnded()
+    const answer = new BulkAnswer(this.socket, request.path + queryOf(request.query))
+    const hangUp = (): void => answer.destroy()
+    progress.signal.addEventListener('abort', hangUp, { once: true })
+    try {
+      if (await answer.isPlain()) {
+        yield* answer.chunks()
+        progress.throwIfEnded()
+        return
+      }
+    } catch (cause) {
+      progress.throwIfEnded()
+      throw connectionFault(cause, this.socket, this.dialect)
+    } finally {
+      progress.signal.removeEventListener('abort', hangUp)
+      answer.destroy()
+    }
+    // A refusal most likely, which is said again.
+    const { body } = await this.send({ method: 'GET', ...request, timeoutMs: 0 }, progress)
+    yield* this.read(body, progress)
+  }
+
+  /** A stream of an answer, cut when the progress ends. Errors of the connection come out as `unavailable/engine_gone`. */
+  async *read(body: Readable, progress: Progress): AsyncGenerator<Buffer> {
     const hangUp = (): void => void body.destroy()
     progress.signal.addEventListener('abort', hangUp, { once: true })
     try {
-      for await (const chunk of chunks) yield chunk as Buffer
+      for await (const chunk of body) yield chunk as Buffer
       progress.throwIfEnded()
     } catch (cause) {
       progress.throwIfEnded()

@@ -1,7 +1,7 @@
-import { type ImageStore, type PushSource, pushInto, type ScratchFolder } from '@coppice/images'
-import { CoppiceError, type ImageInfo, type ImagePlace, type Progress, parseImagePlace } from '@coppice/protocol'
+import { HeldLayers, isAboutArchive } from '@coppice/engines'
+import { type ImageStore, type PushSource, pushInto, type ScratchFolder, type StagedFiles } from '@coppice/images'
+import { CoppiceError, type ImageInfo, type ImagePlace, Progress, parseImagePlace } from '@coppice/protocol'
 import { containerTarget } from './container-target.ts'
-import { isAboutContent, layersHeld } from './engine-layers.ts'
 import { engineKind, engineOf, engineWith } from './engines.ts'
 
 /** An image that came or went, and what was done for it. */
@@ -17,10 +17,13 @@ type Place<Kind extends ImagePlace['kind']> = Extract<ImagePlace, { kind: Kind }
 export class Transfers {
   readonly #store: ImageStore
   readonly #scratch: ScratchFolder
+  readonly #staged: StagedFiles
+  readonly #held = new HeldLayers()
 
-  constructor(store: ImageStore, scratch: ScratchFolder) {
+  constructor(store: ImageStore, scratch: ScratchFolder, staged: StagedFiles) {
     this.#store = store
     this.#scratch = scratch
+    this.#staged = staged
   }
 
   /**
@@ -87,7 +90,12 @@ export class Transfers {
     const archive = engine.images.save([place.reference], progress)
     const source = `${place.kind}:${place.reference}`
     // The engine's size is of the layers unpacked, as the archive has them: near enough for a bar.
-    const how = { name: options.name ?? place.reference, format: 'docker-archive', source, sizeBytes: Size } as const
+    const how = {
+      name: options.name ?? place.reference,
+      format: 'docker-archive',
+      source,
+      estimateBytes: Size,
+    } as const
     return this.#store.importStream(archive, how, progress)
   }
 
@@ -95,19 +103,21 @@ export class Transfers {
     const engine = await engineOf(engineKind(place.kind), progress)
     const { image, release } = await this.#store.acquire(reference)
     try {
-      const held = new Set(image.diffIds.slice(0, await layersHeld(engine, image.diffIds, progress)))
+      const places = await this.#held.find(engine, image.diffIds, 'docker-archive', progress)
+      // A layer that is in the image twice is sent unless it is held at both places.
+      const sent = new Set(image.diffIds.filter((_, at) => !places.has(at)))
       const load = async (lacking: (diffId: string) => boolean): Promise<number> => {
-        const options = { name: place.reference, layersLacking: lacking }
+        const options = { name: place.reference, layersLacking: lacking, reuseChunks: true }
         const archive = await this.#store.openDockerArchive(image.digest, options, progress)
-        await engine.images.load(archive, progress)
+        await engine.images.load(archive, progress).finally(archive.release)
         return archive.sizeBytes
       }
-      const bytes = await load((diffId) => !held.has(diffId)).catch((error: unknown) => {
+      const bytes = await load((diffId) => sent.has(diffId)).catch((error: unknown) => {
         // A layer may have gone since it was looked for: then all of them.
-        if (held.size === 0 || !isAboutContent(error)) throw error
+        if (places.size === 0 || !isAboutArchive(error)) throw error
         return load(() => true)
       })
-      return { image: null, facts: { bytes, layersHeld: held.size } }
+      return { image: null, facts: { bytes, layersHeld: places.size } }
     } finally {
       release()
     }
@@ -120,26 +130,35 @@ export class Transfers {
     progress: Progress,
   ): Promise<Outcome> {
     const { engine, found } = await engineWith(place.name, progress)
-    const source = await this.#pushSource(reference, progress)
+    const { release, ...source } = await this.#pushSource(reference, progress)
     const options = {
       scratch: this.#scratch,
+      staged: this.#staged,
       ...(place.folder === undefined ? {} : { folder: place.folder }),
       ...(importCommand === undefined ? {} : { importCommand }),
     }
-    const pushed = await pushInto(source, containerTarget(engine, found), options, progress)
+    const pushed = await pushInto(source, containerTarget(engine, found), options, progress).finally(release)
     return { image: null, facts: { ...pushed } }
   }
 
   /** An image of the store, whose archive has a known size, or one of an engine, whose has not. */
-  async #pushSource(reference: string, progress: Progress): Promise<PushSource> {
+  async #pushSource(reference: string, progress: Progress): Promise<PushSource & { release: () => void }> {
     if (/^(docker-daemon|podman):/.test(reference)) {
       const place = enginePlace(parseImagePlace(reference), reference)
       const engine = await engineOf(engineKind(place.kind), progress)
       const { Size } = await engine.images.mustInspect(place.reference, progress)
-      return { name: place.reference, estimateBytes: Size, open: (own) => engine.images.save([place.reference], own) }
+      const open = (own: Progress) => engine.images.save([place.reference], own)
+      const alive = (own: Progress) =>
+        engine.ping(own).then(
+          () => true,
+          () => false,
+        )
+      return { name: place.reference, estimateBytes: Size, open, alive, release: () => {} }
     }
-    const { sizeBytes, chunks } = await this.#store.openDockerArchive(reference, {}, progress)
-    return { name: reference, sizeBytes, open: () => chunks }
+    // What is sent is told once, by who sends it.
+    const silent = new Progress({ signal: progress.signal })
+    const { sizeBytes, chunks, release } = await this.#store.openDockerArchive(reference, { reuseChunks: true }, silent)
+    return { name: reference, sizeBytes, open: () => chunks, release }
   }
 }
 

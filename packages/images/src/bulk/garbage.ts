@@ -13,7 +13,6 @@ let thrownAway = 0
  * of resident memory, and 1.0 → 1.7 GB/s, because the memory stays in the processor's caches.
  */
 export function sweepOften(): void {
-  if (sweep) return
   try {
     setFlagsFromString('--expose-gc')
     const collect = runInNewContext('gc') as (options: { type: 'minor' }) => void
@@ -27,23 +26,7 @@ export function sweepOften(): void {
 
 /** Counts a buffer that somebody else made and nobody needs any more. */
 export function throwAway(buffer: Buffer): void {
-  count(buffer.length)
-}
-
-/**
- * Chunks of a source that makes fresh buffers for each byte, `copies` times on its way, swept up behind the reader in this thread.
- * Measured on a gateway that reads 4 GiB from an engine: 17 MiB of growth instead of 58.
- */
-export async function* swept(chunks: AsyncIterable<Uint8Array>, copies: number): AsyncGenerator<Uint8Array> {
-  sweepOften()
-  for await (const chunk of chunks) {
-    yield chunk
-    count(chunk.length * copies)
-  }
-}
-
-function count(bytes: number): void {
-  thrownAway += bytes
+  thrownAway += buffer.length
   if (thrownAway < SWEEP_BYTES) return
   thrownAway = 0
   sweep?.()

@@ -1,14 +1,14 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Progress } from '@coppice/protocol/wire'
+import { CoppiceError, Progress } from '@coppice/protocol/wire'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type PushSource, type PushTarget, pushInto } from './push.ts'
+import { type ExportedSource, type PushSource, type PushTarget, pushInto } from './push.ts'
+import type { Space } from './room.ts'
 import { ScratchFolder } from './scratch-folder.ts'
-import { watched } from './stall.ts'
-import { tarAround } from './tar-around.ts'
+import { StagedFiles } from './staged-files.ts'
 
 let dir: string
 beforeEach(() => {
@@ -24,62 +24,17 @@ async function* bytes(size: number, chunkBytes = 65_536): AsyncGenerator<Buffer>
 const collect = async (chunks: AsyncIterable<Uint8Array>) =>
   Buffer.concat(await Array.fromAsync(chunks, (chunk) => Buffer.from(chunk)))
 
-/** What GNU tar makes of an archive. */
-async function listed(chunks: AsyncIterable<Uint8Array>): Promise<string> {
-  const tar = spawn('tar', ['-tv', '--numeric-owner'], { stdio: ['pipe', 'pipe', 'inherit'] })
-  let output = ''
-  tar.stdout.on('data', (text) => {
-    output += text
-  })
-  for await (const chunk of chunks) if (!tar.stdin.write(chunk)) await once(tar.stdin, 'drain')
-  tar.stdin.end()
-  expect(await once(tar, 'close')).toEqual([0, null])
-  return output
-}
-
-describe('a tar around a file', () => {
-  test.each([0, 1, 511, 512, 513, 1024, 1_000_000])('of %i bytes is as long as said, and whole', async (size) => {
-    const archive = tarAround('image.tar', size, bytes(size))
-    const tar = await collect(archive.chunks)
-    expect(tar.length).toBe(archive.sizeBytes)
-    expect(tar.length % 512).toBe(0)
-    expect(tar.subarray(512, 512 + size)).toEqual(await collect(bytes(size)))
-    expect(tar.subarray(-1024)).toEqual(Buffer.alloc(1024))
-    async function* whole() {
-      yield tar
-    }
-    expect(await listed(whole())).toMatch(new RegExp(` 0/0 +${size} .* image.tar\n$`))
-  })
-
-  test('of more than 8 GiB has a size that tar reads', async () => {
-    const size = 9 * 1024 ** 3 + 1
-    const { chunks } = tarAround('big', size, (async function* () {})())
-    const header = (await chunks.next()).value as Buffer
-    expect(header.subarray(124, 136)).toEqual(Buffer.from([0x80, 0, 0, 0, 0, 0, 0, 2, 0x40, 0, 0, 1]))
-    await chunks.return(undefined)
-  })
-
-  test.each([-1, 1])('whose content turns out %i byte off never looks whole', async (off) => {
-    const archive = tarAround('image.tar', 5000, bytes(5000 + off))
-    const got: Buffer[] = []
-    await expect(
-      (async () => {
-        for await (const chunk of archive.chunks) got.push(chunk)
-      })(),
-    ).rejects.toMatchObject({ reason: 'source_changed' })
-    expect(Buffer.concat(got).length).toBeLessThan(archive.sizeBytes - 1024)
-  })
-})
-
 /** A container that is a folder here. */
 class FolderTarget implements PushTarget {
   name = 'box'
-  free: number | null = null
+  id = 'box'
+  room: Space | null = null
   ran: string[] = []
+  removed: string[] = []
   runs = async (_command: string) => ({ exitCode: 0, output: 'unpacked' })
 
-  async freeBytes(): Promise<number | null> {
-    return this.free
+  async space(): Promise<Space | null> {
+    return this.room
   }
 
   async put(folder: string, sizeBytes: number, chunks: AsyncIterable<Uint8Array>): Promise<void> {
@@ -103,6 +58,7 @@ class FolderTarget implements PushTarget {
   }
 
   async remove(path: string): Promise<void> {
+    this.removed.push(path)
     rmSync(join(dir, 'box', path), { force: true })
   }
 
@@ -115,22 +71,24 @@ describe('a push', () => {
   const SIZE = 3_000_001
   let target: FolderTarget
   let scratch: ScratchFolder
-  const warnings: string[] = []
-  const unsized = (open: PushSource['open'] = () => bytes(SIZE)): PushSource => ({
+  let staged: StagedFiles
+  const unsized = (open: PushSource['open'] = () => bytes(SIZE)): ExportedSource => ({
     name: 'app:1',
     estimateBytes: SIZE,
     open,
+    alive: async () => true,
   })
+  const free = (freeBytes: number): Space => ({ freeBytes, totalBytes: 1e9, device: -1 })
 
   beforeEach(async () => {
-    const { mkdirSync } = await import('node:fs')
     mkdirSync(join(dir, 'box/tmp'), { recursive: true })
     target = new FolderTarget()
-    scratch = await ScratchFolder.open(join(dir, 'scratch'), (message) => warnings.push(message), {})
+    scratch = await ScratchFolder.open(join(dir, 'scratch'), () => {}, {})
+    staged = await StagedFiles.open(join(dir, 'staged'))
   })
 
   test('without an import leaves the file, byte for byte, and no scratch file', async () => {
-    const pushed = await pushInto(unsized(), target, { folder: '/tmp', scratch }, Progress.none())
+    const pushed = await pushInto(unsized(), target, { folder: '/tmp', scratch, staged }, Progress.none())
     expect(pushed).toEqual({ file: '/tmp/app-1.tar', sizeBytes: SIZE, output: '' })
     expect(readFileSync(join(dir, 'box/tmp/app-1.tar'))).toEqual(await collect(bytes(SIZE)))
     expect(readdirSync(scratch.dir)).toEqual([])
@@ -141,7 +99,7 @@ describe('a push', () => {
       exitCode: 0,
       output: String(readFileSync(join(dir, 'box', command.split(' ')[1] ?? '')).length),
     })
-    const options = { importCommand: 'import {file}', scratch }
+    const options = { importCommand: 'import {file}', scratch, staged }
     expect(await pushInto(unsized(), target, options, Progress.none())).toEqual({
       file: null,
       sizeBytes: SIZE,
@@ -152,7 +110,7 @@ describe('a push', () => {
 
   test('whose import fails says how it ended, and leaves nothing', async () => {
     target.runs = async () => ({ exitCode: 3, output: 'no space in snapshotter' })
-    const failed = pushInto(unsized(), target, { importCommand: 'import {file}', scratch }, Progress.none())
+    const failed = pushInto(unsized(), target, { importCommand: 'import {file}', scratch, staged }, Progress.none())
     await expect(failed).rejects.toMatchObject({
       reason: 'import_failed',
       facts: { exitCode: 3, output: 'no space in snapshotter' },
@@ -165,28 +123,100 @@ describe('a push', () => {
       yield Buffer.alloc(1000)
       throw new Error('the engine went away')
     })
-    await expect(pushInto(source, target, { folder: '/tmp', scratch }, Progress.none())).rejects.toThrow('went away')
+    await expect(pushInto(source, target, { folder: '/tmp', scratch, staged }, Progress.none())).rejects.toThrow(
+      'went away',
+    )
     const sized: PushSource = { name: 'x', sizeBytes: SIZE, open: source.open }
-    await expect(pushInto(sized, target, { folder: '/tmp', scratch }, Progress.none())).rejects.toThrow('went away')
+    await expect(pushInto(sized, target, { folder: '/tmp', scratch, staged }, Progress.none())).rejects.toThrow(
+      'went away',
+    )
     expect([target.files, readdirSync(scratch.dir)]).toEqual([[], []])
   })
 
   test('of known size needs no scratch file', async () => {
     const source: PushSource = { name: 'x', sizeBytes: SIZE, open: () => bytes(SIZE) }
     rmSync(scratch.dir, { recursive: true })
-    expect((await pushInto(source, target, { folder: '/tmp', scratch }, Progress.none())).sizeBytes).toBe(SIZE)
+    expect((await pushInto(source, target, { folder: '/tmp', scratch, staged }, Progress.none())).sizeBytes).toBe(SIZE)
   })
 
   test('for which there is no room is refused with both figures, before the export starts', async () => {
-    target.free = 1000
+    target.room = free(1000)
     let opened = false
     const source = unsized(() => {
       opened = true
       return bytes(SIZE)
     })
-    const refused = pushInto(source, target, { folder: '/tmp', scratch }, Progress.none())
+    const refused = pushInto(source, target, { folder: '/tmp', scratch, staged }, Progress.none())
     await expect(refused).rejects.toMatchObject({ reason: 'no_room', facts: { neededBytes: SIZE, freeBytes: 1000 } })
     expect(opened).toBe(false)
+  })
+
+  test('whose export is larger than the engine had said is refused before anything is sent', async () => {
+    target.room = free(SIZE - 1)
+    const source = { ...unsized(), estimateBytes: 10 }
+    const refused = pushInto(source, target, { folder: '/tmp', scratch, staged }, Progress.none())
+    await expect(refused).rejects.toMatchObject({ reason: 'no_room', facts: { neededBytes: SIZE } })
+    expect([target.files, target.removed]).toEqual([[], []])
+  })
+
+  test('into what becomes full on the way says so with both figures, and takes half the file away', async () => {
+    target.put = async () => {
+      writeFileSync(join(dir, 'box/tmp/app-1.tar'), 'half')
+      target.room = free(2000)
+      throw new CoppiceError('resource_exhausted', 'engine_disk_full', 'no space left on device')
+    }
+    const failed = pushInto(unsized(), target, { folder: '/tmp', scratch, staged }, Progress.none())
+    await expect(failed).rejects.toMatchObject({
+      reason: 'no_room',
+      facts: { where: 'box:/tmp', neededBytes: SIZE, freeBytes: 2000 },
+      hint: 'coppice image push … box:/a/folder/with/room',
+    })
+    expect(target.files).toEqual([])
+  })
+
+  test('reads no further ahead than a MiB when nothing is taken', async () => {
+    let read = 0
+    async function* endless() {
+      for (;;) {
+        const chunk = Buffer.alloc(65_536)
+        read += chunk.length
+        yield chunk
+      }
+    }
+    const abort = new AbortController()
+    let ahead = 0
+    target.put = async (_folder, _size, chunks) => {
+      const iterator = chunks[Symbol.asyncIterator]()
+      await iterator.next()
+      await iterator.next()
+      // Whoever reads ahead does it without being asked.
+      for (let round = 0; round < 100; round++) await new Promise((resolve) => setImmediate(resolve))
+      ahead = read
+      abort.abort()
+      await iterator.next()
+    }
+    const source: PushSource = { name: 'x', sizeBytes: 1024 ** 3, open: endless }
+    const pushed = pushInto(source, target, { folder: '/tmp', scratch, staged }, new Progress({ signal: abort.signal }))
+    await expect(pushed).rejects.toMatchObject({ code: 'cancelled' })
+    expect(ahead).toBeGreaterThan(0)
+    expect(ahead).toBeLessThanOrEqual(1024 ** 2)
+  })
+
+  test('is noted while its file is in the container, for whoever comes after a kill', async () => {
+    const left = async () =>
+      (await StagedFiles.open(join(dir, 'staged'))).left.map(({ target, path }) => [target, path])
+    const seen: unknown[] = []
+    target.runs = async (command) => {
+      seen.push([await left(), command.split(' ')[1]])
+      return { exitCode: 0, output: '' }
+    }
+    const options = { importCommand: 'import {file}', scratch, staged }
+    await pushInto(unsized(), target, options, Progress.none())
+    expect(seen).toEqual([[[['box', target.removed[0]]], target.removed[0]]])
+    expect(await left()).toEqual([])
+    target.remove = async () => Promise.reject(new Error('the engine is gone'))
+    await pushInto(unsized(), target, options, Progress.none())
+    expect(await left()).toHaveLength(1)
   })
 
   test('that is cancelled leaves nothing', async () => {
@@ -195,36 +225,9 @@ describe('a push', () => {
       signal: abort.signal,
       onEvent: ({ message }) => message.startsWith('Sending') && abort.abort(),
     })
-    await expect(pushInto(unsized(), target, { folder: '/tmp', scratch }, progress)).rejects.toMatchObject({
+    await expect(pushInto(unsized(), target, { folder: '/tmp', scratch, staged }, progress)).rejects.toMatchObject({
       code: 'cancelled',
     })
     expect([target.files, readdirSync(scratch.dir)]).toEqual([[], []])
   })
-})
-
-test('a scratch folder sweeps what killed processes left, and nothing else', async () => {
-  writeFileSync(join(dir, 'transfer-1-x'), 'left')
-  writeFileSync(join(dir, 'theirs'), 'not ours')
-  await ScratchFolder.open('/nonexistent', () => {}, { COPPICE_SCRATCH_DIR: dir })
-  expect(readdirSync(dir)).toEqual(['theirs'])
-})
-
-test('a source that says nothing is cut, and one whose reader is slow is not', async () => {
-  const silent = (async function* () {
-    yield 1
-    await new Promise(() => {})
-  })()
-  await expect(Array.fromAsync(watched(silent, 20, 'The export'))).rejects.toMatchObject({ reason: 'transfer_stalled' })
-  const quick = (async function* () {
-    yield 1
-    yield 2
-  })()
-  const got: number[] = []
-  for await (const value of watched(quick, 20, 'The export')) {
-    got.push(value)
-    const { promise, resolve } = Promise.withResolvers<void>()
-    setTimeout(resolve, 60)
-    await promise
-  }
-  expect(got).toEqual([1, 2])
 })

@@ -2,26 +2,46 @@ import { randomBytes } from 'node:crypto'
 import { posix } from 'node:path'
 import { CoppiceError, Progress, transferStallMs } from '@coppice/protocol/wire'
 import { ByteProgress } from '../import/byte-progress.ts'
-import { requireRoom } from './room.ts'
+import { fullOnTheWay, type Place, requireRoom, type Space } from './room.ts'
 import type { ScratchFolder } from './scratch-folder.ts'
+import type { StagedFiles, StagedNote } from './staged-files.ts'
 import { watched } from './stall.ts'
 import { tarAround } from './tar-around.ts'
 
 /** Milliseconds for taking a staged file away again. */
 const CLEAN_UP_MS = 30_000
 
-/** An image as one archive. Whoever knows its size beforehand needs no scratch file. */
-export type PushSource = { name: string } & (
-  | { sizeBytes: number; open(progress: Progress): AsyncIterable<Uint8Array> }
-  | { estimateBytes: number; open(progress: Progress): AsyncIterable<Uint8Array> }
-)
+/** Bytes a second with which an engine is granted to prepare an export; Docker does 150 MB/s on a busy disk. */
+const PREPARED_PER_SECOND = 5_000_000
+
+/** An image whose size is known beforehand, as one archive: it needs no scratch file. */
+export interface SizedSource {
+  name: string
+  sizeBytes: number
+  /** A chunk is the reader's until it asks for the next but one. */
+  open(progress: Progress): AsyncIterable<Uint8Array>
+}
+
+/** An image that somebody else makes an archive of, whose size is known when it is there. */
+export interface ExportedSource {
+  name: string
+  estimateBytes: number
+  /** A chunk is the reader's until it asks for the next. */
+  open(progress: Progress): AsyncIterable<Uint8Array>
+  /** Whether who exports still answers. It says nothing while it prepares the archive, for minutes when that is large. */
+  alive(progress: Progress): Promise<boolean>
+}
+
+export type PushSource = SizedSource | ExportedSource
 
 /** A container that files are put into. */
 export interface PushTarget {
   /** As people know it. */
   name: string
-  /** Bytes free where a folder of the container is; null when that cannot be known. */
-  freeBytes(folder: string): Promise<number | null>
+  /** By which it is found again, by another process too. */
+  id: string
+  /** Room where a folder of the container is; null when that cannot be known. */
+  space(folder: string): Promise<Space | null>
   /** Unpacks a tar of `sizeBytes` into a folder of the container. */
   put(folder: string, sizeBytes: number, chunks: AsyncIterable<Uint8Array>, progress: Progress): Promise<void>
   /** Runs a command line in the container. */
@@ -35,6 +55,7 @@ export interface PushOptions {
   /** Command that takes the file in, `{file}` its path. The file is removed after it, or after its failure. */
   importCommand?: string
   scratch: ScratchFolder
+  staged: StagedFiles
 }
 
 /** What a push leaves. */
@@ -50,7 +71,7 @@ export interface Pushed {
  * Puts an image into a container's file system as one archive, and has it imported there. One pass, O(chunk) memory; one scratch
  * file where the size is not known beforehand, none where it is.
  *
- * @throws `resource_exhausted/no_room`, `resource_exhausted/scratch_full`, `deadline_exceeded/transfer_stalled`,
+ * @throws `resource_exhausted/no_room`, before the export begins or in the middle; `deadline_exceeded/transfer_stalled`,
  * `conflict/source_changed`, `failed_precondition/import_failed`
  */
 export async function pushInto(
@@ -61,52 +82,70 @@ export async function pushInto(
 ): Promise<Pushed> {
   const { importCommand, scratch } = options
   const folder = options.folder ?? (importCommand === undefined ? '/' : '/tmp')
-  const estimate = 'sizeBytes' in source ? source.sizeBytes : source.estimateBytes
-  requireRoom(
-    `${target.name}:${folder}`,
-    estimate,
-    await target.freeBytes(folder),
-    'Name another folder: container:NAME:/DIR',
-  )
+  const there = async () => placeIn(target, folder)
+  if ('sizeBytes' in source) requireRoom(source.sizeBytes, [await there()])
+  else requireRoom(source.estimateBytes, [await scratch.place(), await there()])
   const file = fileName(source.name, importCommand !== undefined)
   const path = posix.join(folder, file)
-  let sizeBytes = 0
-  let begun = false
+  // Ends with the scratch file gone: what the import unpacks may need its room.
+  const { note, sizeBytes } = await withSize(source, scratch, progress, async (sizeBytes, chunks) => {
+    if (!('sizeBytes' in source)) requireRoom(sizeBytes, [await there()])
+    const note = await options.staged.add({ target: target.id, path })
+    try {
+      await send(target, folder, file, sizeBytes, chunks, progress)
+      return { note, sizeBytes }
+    } catch (error) {
+      // Half a file is never left, with an import or without.
+      await removeStaged(target, note, progress)
+      throw isFull(error) ? fullOnTheWay(sizeBytes, await there(), error) : error
+    }
+  })
+  if (importCommand === undefined) {
+    await note.forget()
+    return { file: path, sizeBytes, output: '' }
+  }
   try {
-    sizeBytes = await withSize(source, scratch, progress, (size, chunks) => {
-      begun = true
-      return send(target, folder, file, size, chunks, progress)
-    })
-    if (importCommand === undefined) return { file: path, sizeBytes, output: '' }
     return { file: null, sizeBytes, output: await runImport(target, importCommand, path, progress) }
-  } catch (error) {
-    // A whole file without an import is the result; half a one never is. One of before is left alone until it is written over.
-    if (begun && importCommand === undefined) await removeStaged(target, path, progress)
-    throw error
   } finally {
-    if (begun && importCommand !== undefined) await removeStaged(target, path, progress)
+    await removeStaged(target, note, progress)
   }
 }
 
+async function placeIn(target: PushTarget, folder: string): Promise<Place> {
+  const space = await target.space(folder)
+  return { name: `${target.name}:${folder}`, space, hint: `coppice image push … ${target.name}:/a/folder/with/room` }
+}
+
+function isFull(error: unknown): boolean {
+  return CoppiceError.from(error).code === 'resource_exhausted'
+}
+
 /** Learns the size, from a scratch file if need be, and hands the bytes on. */
-async function withSize(
+async function withSize<T>(
   source: PushSource,
   scratch: ScratchFolder,
   progress: Progress,
-  use: (size: number, chunks: AsyncIterable<Uint8Array>) => Promise<void>,
-): Promise<number> {
-  const content = () => watched(source.open(progress), transferStallMs(), `The export of ${source.name}`)
+  use: (size: number, chunks: AsyncIterable<Uint8Array>) => Promise<T>,
+): Promise<T> {
+  const limitMs = transferStallMs()
+  const what = `The export of ${source.name}`
   if ('sizeBytes' in source) {
-    await use(source.sizeBytes, content())
-    return source.sizeBytes
+    return use(source.sizeBytes, watched(source.open(progress), limitMs, what))
   }
-  requireRoom(scratch.dir, source.estimateBytes, await scratch.freeBytes(), 'COPPICE_SCRATCH_DIR=/a/folder/with/room')
-  const counter = new ByteProgress(`Exporting ${source.name}`, source.estimateBytes, progress)
-  const file = await scratch.take(counted(content(), counter), progress)
+  const { name, estimateBytes } = source
+  const preparation = {
+    limitMs: limitMs + (estimateBytes / PREPARED_PER_SECOND) * 1000,
+    alive: () => source.alive(progress),
+  }
+  progress.report(`Waiting for the export of ${name}`)
+  const content = watched(source.open(progress), limitMs, what, preparation)
+  const file = await scratch.take(
+    counted(content, () => new ByteProgress(`Exporting ${name}`, estimateBytes, progress)),
+    estimateBytes,
+    progress,
+  )
   try {
-    const size = await file.sizeBytes()
-    await use(size, file.chunks())
-    return size
+    return await use(await file.sizeBytes(), file.chunks())
   } finally {
     await file.close()
   }
@@ -120,8 +159,8 @@ async function send(
   chunks: AsyncIterable<Uint8Array>,
   progress: Progress,
 ): Promise<void> {
-  const counter = new ByteProgress(`Sending to ${target.name}`, size, progress)
-  const archive = tarAround(file, size, counted(chunks, counter))
+  const content = counted(chunks, () => new ByteProgress(`Sending to ${target.name}`, size, progress))
+  const archive = tarAround(file, size, content)
   await target.put(folder, archive.sizeBytes, archive.chunks, progress)
 }
 
@@ -137,15 +176,22 @@ async function runImport(target: PushTarget, command: string, path: string, prog
   )
 }
 
-/** Also after a cancel: what was staged is not the container's to keep. */
-async function removeStaged(target: PushTarget, path: string, progress: Progress): Promise<void> {
-  await target.remove(path, new Progress({ timeoutMs: CLEAN_UP_MS })).catch((error: unknown) => {
+/** Also after a cancel: what was staged is not the container's to keep. What cannot be removed stays noted. */
+async function removeStaged(target: PushTarget, { path, forget }: StagedNote, progress: Progress): Promise<void> {
+  progress.report(`Removing ${target.name}:${path}`)
+  try {
+    await target.remove(path, new Progress({ timeoutMs: CLEAN_UP_MS }))
+    await forget()
+  } catch (error) {
     progress.report(`${target.name}:${path} could not be removed: ${CoppiceError.from(error).message}`)
-  })
+  }
 }
 
-async function* counted(chunks: AsyncIterable<Uint8Array>, counter: ByteProgress): AsyncGenerator<Uint8Array> {
+/** @param begin called with the first chunk, so that nothing is said before */
+async function* counted(chunks: AsyncIterable<Uint8Array>, begin: () => ByteProgress): AsyncGenerator<Uint8Array> {
+  let counter: ByteProgress | undefined
   for await (const chunk of chunks) {
+    counter ??= begin()
     counter.add(chunk.length)
     yield chunk
   }

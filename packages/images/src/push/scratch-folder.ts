@@ -1,14 +1,16 @@
 import { type FileHandle, mkdir, open, readdir, rm, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
+import { reusedChunks } from '../store/reused-chunks.ts'
+import { fullOnTheWay, type Place, spaceOf } from './room.ts'
 
 /** `f_type` of a tmpfs. */
 const TMPFS_MAGIC = 0x01021994
 
 const PREFIX = 'transfer-'
 
-/** Bytes read at a time. More makes no difference in speed. */
-const CHUNK_BYTES = 512 * 1024
+/** The gateway reads it when it starts. */
+const MORE_ROOM = 'coppice gateway stop; COPPICE_SCRATCH_DIR=/a/folder/with/room coppice gateway start'
 
 /** Where bytes wait whose number has to be known before they are sent on. */
 export class ScratchFolder {
@@ -40,50 +42,49 @@ export class ScratchFolder {
     } catch (cause) {
       throw new CoppiceError('failed_precondition', 'scratch_unusable', `The scratch folder ${dir} cannot be used.`, {
         facts: { dir, errno: (cause as NodeJS.ErrnoException).code },
-        hint: 'COPPICE_SCRATCH_DIR=/a/folder/with/room',
+        hint: MORE_ROOM,
         cause,
       })
     }
     return new ScratchFolder(dir)
   }
 
-  /** Bytes that may still be written. */
-  async freeBytes(): Promise<number> {
-    const { bavail, bsize } = await statfs(this.dir)
-    return bavail * bsize
+  /** The folder as a place that can become full. */
+  async place(): Promise<Place> {
+    return { name: `The scratch folder ${this.dir}`, space: await spaceOf(this.dir), hint: MORE_ROOM }
   }
 
   /**
    * Takes all of a stream into a file without a name, which goes with this process or with `close`, whatever happens first.
    *
-   * @throws `resource_exhausted/scratch_full`
+   * @param estimateBytes of the whole stream; there may be more or less of it
+   * @throws `resource_exhausted/no_room`
    */
-  async take(chunks: AsyncIterable<Uint8Array>, progress: Progress): Promise<ScratchFile> {
+  async take(chunks: AsyncIterable<Uint8Array>, estimateBytes: number, progress: Progress): Promise<ScratchFile> {
     const path = join(
       this.dir,
       `${PREFIX}${process.pid}-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`,
     )
     const file = await open(path, 'wx+', 0o600)
     await unlink(path)
+    let neededBytes = 0
     try {
       for await (const chunk of chunks) {
         progress.throwIfEnded()
+        neededBytes += chunk.length
         await writeAll(file, chunk)
       }
       return new ScratchFile(file)
     } catch (error) {
       await file.close()
-      throw (error as NodeJS.ErrnoException).code === 'ENOSPC' ? await this.#full() : error
+      throw isFull(error) ? fullOnTheWay(Math.max(neededBytes, estimateBytes), await this.place(), error) : error
     }
   }
+}
 
-  async #full(): Promise<CoppiceError> {
-    const free = await this.freeBytes().catch(() => 0)
-    return new CoppiceError('resource_exhausted', 'scratch_full', `The scratch folder ${this.dir} is full.`, {
-      facts: { dir: this.dir, freeBytes: free },
-      hint: 'COPPICE_SCRATCH_DIR=/a/folder/with/room',
-    })
-  }
+function isFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ENOSPC' || code === 'EDQUOT'
 }
 
 async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
@@ -102,19 +103,9 @@ export class ScratchFile {
     return (await this.#file.stat()).size
   }
 
-  /**
-   * Its bytes from the first on. A chunk is the reader's until it asks for the next but one: two buffers take turns, because
-   * fresh ones for gigabytes are garbage faster than it is collected.
-   */
-  async *chunks(chunkBytes = CHUNK_BYTES): AsyncGenerator<Buffer> {
-    const buffers = [Buffer.allocUnsafeSlow(chunkBytes), Buffer.allocUnsafeSlow(chunkBytes)]
-    for (let at = 0, turn = 0; ; turn = 1 - turn) {
-      const buffer = buffers[turn] as Buffer
-      const { bytesRead } = await this.#file.read(buffer, 0, chunkBytes, at)
-      if (bytesRead === 0) return
-      at += bytesRead
-      yield buffer.subarray(0, bytesRead)
-    }
+  /** Its bytes from the first on. See `reusedChunks` for how long a chunk is whose. */
+  chunks(): AsyncGenerator<Buffer> {
+    return reusedChunks(this.#file)
   }
 
   async close(): Promise<void> {

@@ -14,44 +14,54 @@ export interface BigArchiveOptions {
 }
 
 /**
- * Writes a `docker save` archive of any size in constant memory: layers of one file each, of bytes that nothing can pack.
- * It is in the layout of engines before 25, `ID/layer.tar`. Returns the layers' diff ids.
+ * A `docker save` archive of any size, made while it is read in constant memory: layers of one file each, of bytes that nothing can
+ * pack. It is in the layout of engines before 25, `ID/layer.tar`. Returns the layers' diff ids.
  */
-export function writeBigDockerArchive(file: string, options: BigArchiveOptions): string[] {
-  const out = openSync(file, 'w')
+export function* bigDockerArchive(options: BigArchiveOptions): Generator<Buffer, string[]> {
   const diffIds: string[] = []
   const names: string[] = []
-  try {
-    for (let layer = 0; layer < options.layers; layer++) {
-      const name = createHash('sha256').update(`${options.name} ${layer}`).digest('hex')
-      const fileBytes = bytesOf(layer, options)
-      const size = BLOCK + paddedSize(fileBytes) + 2 * BLOCK
-      names.push(`${name}/layer.tar`)
-      writeSync(out, encodeHeader({ name: `${name}/`, type: '5', size: 0 }))
-      writeSync(out, encodeHeader({ name: `${name}/layer.tar`, type: '0', size }))
-      const hash = createHash('sha256')
-      for (const chunk of layerTar(layer, options)) {
-        hash.update(chunk)
-        writeSync(out, chunk)
-      }
-      diffIds.push(`sha256:${hash.digest('hex')}`)
+  for (let layer = 0; layer < options.layers; layer++) {
+    const name = createHash('sha256').update(`${options.name} ${layer}`).digest('hex')
+    const fileBytes = bytesOf(layer, options)
+    const size = BLOCK + paddedSize(fileBytes) + 2 * BLOCK
+    names.push(`${name}/layer.tar`)
+    yield encodeHeader({ name: `${name}/`, type: '5', size: 0 })
+    yield encodeHeader({ name: `${name}/layer.tar`, type: '0', size })
+    const hash = createHash('sha256')
+    for (const chunk of layerTar(layer, options)) {
+      hash.update(chunk)
+      yield chunk
     }
-    const config = JSON.stringify({
-      architecture: process.arch === 'x64' ? 'amd64' : process.arch,
-      os: 'linux',
-      created: '2026-01-01T00:00:00Z',
-      config: { Cmd: ['/file-0'] },
-      rootfs: { type: 'layers', diff_ids: diffIds },
-      history: diffIds.map(() => ({ created: '2026-01-01T00:00:00Z' })),
-    })
-    const configName = `${createHash('sha256').update(config).digest('hex')}.json`
-    writeEntry(out, configName, config)
-    writeEntry(out, 'manifest.json', JSON.stringify([{ Config: configName, RepoTags: [options.name], Layers: names }]))
-    writeSync(out, Buffer.alloc(2 * BLOCK))
+    diffIds.push(`sha256:${hash.digest('hex')}`)
+  }
+  const config = JSON.stringify({
+    architecture: process.arch === 'x64' ? 'amd64' : process.arch,
+    os: 'linux',
+    created: '2026-01-01T00:00:00Z',
+    config: { Cmd: ['/file-0'] },
+    rootfs: { type: 'layers', diff_ids: diffIds },
+    history: diffIds.map(() => ({ created: '2026-01-01T00:00:00Z' })),
+  })
+  const configName = `${createHash('sha256').update(config).digest('hex')}.json`
+  yield entry(configName, config)
+  yield entry('manifest.json', JSON.stringify([{ Config: configName, RepoTags: [options.name], Layers: names }]))
+  yield Buffer.alloc(2 * BLOCK)
+  return diffIds
+}
+
+/** The same as a file. */
+export function writeBigDockerArchive(file: string, options: BigArchiveOptions): string[] {
+  const out = openSync(file, 'w')
+  try {
+    const chunks = bigDockerArchive(options)
+    for (;;) {
+      const { done, value } = chunks.next()
+      if (done) return value
+      writeSync(out, value)
+    }
   } finally {
     closeSync(out)
   }
-  return diffIds
 }
 
 function bytesOf(layer: number, { layerBytes }: BigArchiveOptions): number {
@@ -71,9 +81,8 @@ function* layerTar(layer: number, options: BigArchiveOptions): Generator<Buffer>
   yield Buffer.alloc(paddedSize(bytes) - bytes + 2 * BLOCK)
 }
 
-function writeEntry(out: number, name: string, text: string): void {
+function entry(name: string, text: string): Buffer {
   const body = Buffer.from(text)
-  writeSync(out, encodeHeader({ name, type: '0', size: body.length }))
-  writeSync(out, body)
-  writeSync(out, Buffer.alloc(paddedSize(body.length) - body.length))
+  const padding = Buffer.alloc(paddedSize(body.length) - body.length)
+  return Buffer.concat([encodeHeader({ name, type: '0', size: body.length }), body, padding])
 }

@@ -12,6 +12,8 @@ const execute = promisify(execFile)
 export interface RegistryServerOptions {
   /** Asks for this name and password. Default: everybody may do everything. */
   login?: { username: string; password: string }
+  /** Speaks TLS, with a certificate and its key; with `clientAuthority` only to who shows a certificate of that. All are files. */
+  tls?: { certificate: string; key: string; clientAuthority?: string }
 }
 
 /** Debian's `docker-registry` on a port of loopback, with its files in a temporary folder. */
@@ -29,7 +31,7 @@ export class RegistryServer {
 
   /** Why it cannot run here, or undefined. */
   static async missing(): Promise<string | undefined> {
-    for (const program of ['docker-registry', 'htpasswd', 'skopeo']) {
+    for (const program of ['docker-registry', 'htpasswd', 'openssl', 'skopeo']) {
       const found = await execute('sh', ['-c', `command -v ${program}`]).catch(() => undefined)
       if (!found) return `${program} is not installed`
     }
@@ -43,7 +45,7 @@ export class RegistryServer {
       version: '0.1',
       log: { level: 'error', accesslog: { disabled: true } },
       storage: { filesystem: { rootdirectory: join(dir, 'data') }, delete: { enabled: true } },
-      http: { addr: host, secret: 'of this test' },
+      http: { addr: host, secret: 'of this test', ...(options.tls && { tls: tlsConfig(options.tls) }) },
     }
     if (options.login) {
       const { username, password } = options.login
@@ -71,6 +73,7 @@ export class RegistryServer {
   async #answers(): Promise<void> {
     for (let attempt = 0; attempt < 200; attempt++) {
       if (this.#process.exitCode !== null) throw new Error(`docker-registry ended with ${this.#process.exitCode}`)
+      // One that speaks TLS answers this too: that it does.
       const up = await fetch(`http://${this.host}/v2/`).catch(() => undefined)
       await up?.arrayBuffer()
       if (up) return
@@ -78,6 +81,10 @@ export class RegistryServer {
     }
     throw new Error('docker-registry does not answer')
   }
+}
+
+function tlsConfig({ certificate, key, clientAuthority }: NonNullable<RegistryServerOptions['tls']>) {
+  return { certificate, key, ...(clientAuthority !== undefined && { clientcas: [clientAuthority] }) }
 }
 
 async function freePort(): Promise<number> {
