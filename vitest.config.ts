@@ -1,12 +1,73 @@
 import { defineConfig } from 'vitest/config'
+import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 const systemTests = ['packages/*/src/**/*.system.test.ts', 'tests/**/*.test.ts']
 
+/**
+ * System tests that have the machine to themselves, one file after the other, after all others. Those run three at a time, each
+ * in homes, engines, cgroups and folders of its own, so a file belongs here for one of three reasons only:
+ * - what it promises is a time in milliseconds;
+ * - it looks at something of which the machine has one, such as its table of mounts or of routes;
+ * - it keeps every core busy by itself: then nothing is saved, and its neighbours' times become a matter of luck.
+ */
+const alone = [
+  'packages/drivers/src/oci/intercept/intercept.system.test.ts',
+  'packages/drivers/src/oci/many.system.test.ts',
+  'packages/registry/src/file-registry.scale.system.test.ts',
+  'tests/chaos/load.test.ts',
+  'tests/chaos/short-lease.test.ts',
+  'tests/e2e/internet.test.ts',
+  'tests/e2e/memory.test.ts',
+]
+
+/** Begun first, so that the lanes end together: files that take a minute, most of it waiting. */
+const first = [
+  'tests/chaos/resets.test.ts',
+  'packages/images/src/bootstrap/bootstrap.system.test.ts',
+  'tests/e2e/network/attacks.test.ts',
+  'packages/doctor/src/doctor.system.test.ts',
+  'packages/drivers/src/engine/driver-podman.system.test.ts',
+  'packages/drivers/src/engine/driver-docker.system.test.ts',
+  'tests/e2e/pushes/faults.test.ts',
+  'tests/e2e/pushes/memory.test.ts',
+  'tests/e2e/checkpoints.test.ts',
+  'packages/drivers/src/engine/saves.system.test.ts',
+  'tests/chaos/cuts.test.ts',
+  'tests/e2e/network/tools.test.ts',
+]
+
+/** Begun last: of those that stand on the fake internet, of which a machine has one at a time, others are begun first. */
+const last = ['tests/e2e/network/work.test.ts']
+
+/** As vitest sorts files, but for those of `first` and `last`. */
+class Order extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const group = ({ project }: TestSpecification) => project.config.sequence.groupOrder
+    const place = ({ moduleId }: TestSpecification) => {
+      const at = (list: string[]) => list.findIndex((file) => moduleId.endsWith(`/${file}`))
+      if (at(first) >= 0) return at(first) - first.length
+      return at(last) + 1
+    }
+    return (await super.sort(files)).toSorted((a, b) => group(a) - group(b) || place(a) - place(b))
+  }
+}
+
+const common = {
+  // See those files: a folder for each run and for each test file in it, and a check that nothing is left.
+  globalSetup: ['tests/support/run.ts'],
+  setupFiles: ['tests/support/temporary-folder.ts'],
+  // What is waited for comes at once, and on a machine that has other things to do a while later. One second is too short for that.
+  expect: { poll: { timeout: 15_000 } },
+}
+const system = { ...common, testTimeout: 120_000, hookTimeout: 300_000 }
+
 export default defineConfig({
   test: {
+    sequence: { sequencer: Order },
     projects: [
       {
         test: {
+          ...common,
           name: 'fast',
           include: ['packages/*/src/**/*.test.ts'],
           exclude: ['**/node_modules/**', ...systemTests],
@@ -15,12 +76,21 @@ export default defineConfig({
       },
       {
         test: {
+          ...system,
           name: 'system',
           include: systemTests,
-          testTimeout: 120_000,
-          hookTimeout: 300_000,
-          // Engines, mounts and cgroups are the machine's: one file at a time keeps a test's "as it was" check true.
-          fileParallelism: false,
+          exclude: ['**/node_modules/**', ...alone],
+          maxWorkers: 3,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          ...system,
+          name: 'alone',
+          include: alone,
+          maxWorkers: 1,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

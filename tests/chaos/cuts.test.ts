@@ -7,11 +7,15 @@ import { openWorld, type World } from '../support/world.ts'
 /** Cuts in each test. The contract says 200. */
 const CUTS = 200
 
+/** Within this a call goes on or fails, milliseconds, and what a slow machine may add. */
+const BOUND_MS = 30_000
+const ROOM_MS = 30_000
+
 let world: World
 
 beforeAll(async () => {
   // A short lease makes a session count as one that lived, so that 200 cuts do not end in 5 s back-offs.
-  world = await openWorld({ session: { leaseMs: 1_000, boundMs: 30_000 } })
+  world = await openWorld({ session: { leaseMs: 1_000, boundMs: BOUND_MS } })
 }, 300_000)
 afterAll(() => world?.dispose())
 
@@ -25,7 +29,7 @@ async function cutOutward(link: LinkProxy, count: number): Promise<void> {
   for (let cut = 0; cut < count; cut += 1) {
     const before = link.opened
     link.cutAfter(randomInt(1, 400_000))
-    await world.until(() => link.opened > before, 'the supervisor to dial again', 20_000)
+    await world.until(() => link.opened > before, 'the supervisor to dial again', BOUND_MS + ROOM_MS)
   }
 }
 
@@ -117,6 +121,6 @@ async function cutInward(link: LinkProxy, meanwhile: () => boolean): Promise<voi
   while (meanwhile()) {
     const before = link.opened
     link.cutAfterInward(randomInt(1, 400_000))
-    await world.until(() => link.opened > before || !meanwhile(), 'the supervisor to dial again', 20_000)
+    await world.until(() => link.opened > before || !meanwhile(), 'the supervisor to dial again', BOUND_MS + ROOM_MS)
   }
 }

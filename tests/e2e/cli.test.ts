@@ -280,7 +280,6 @@ describe('cp', () => {
 describe('what later releases bring', () => {
   it.each([
     [['fork', 'box', '--count', '3'], 'fork'],
-    [['checkpoint', 'box', '--name', 'x'], 'checkpoint'],
     [['restore', 'box', 'x'], 'restore'],
     [['create', '--ttl', '1h'], 'ttl'],
   ])('is refused politely: %j', async (argv, reason) => {

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -11,9 +11,17 @@ export const ROOT = resolve(import.meta.dirname, '../..')
 /** As `coppice gateway start` runs it: a small young generation, see packages/cli/src/gateway/start.ts. */
 const GATEWAY_NODE_FLAGS = ['--max-semi-space-size=1']
 
-/** A home of its own for a test, with its configuration. Removed by the gateway's `dispose`. */
+/**
+ * A home of its own for a test, with its configuration. Removed by the gateway's `dispose`. The runtime bundle, which is never
+ * changed once it is made, is one for all homes of a run.
+ */
 export function makeHome(config: Record<string, unknown> = {}): string {
   const home = mkdtempSync(join(tmpdir(), 'coppice-test-'))
+  const shared = process.env.COPPICE_TEST_SHARED
+  if (shared) {
+    mkdirSync(join(shared, 'runtime'), { recursive: true })
+    symlinkSync(join(shared, 'runtime'), join(home, 'runtime'))
+  }
   writeFileSync(join(home, 'config.json'), JSON.stringify(config))
   return home
 }

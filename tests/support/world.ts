@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { makeBusyboxArchive } from '@coppice/images/testing'
+import { homeAt } from '@coppice/protocol/home'
 import { Coppice, Sandbox, type SandboxOptions } from '@coppice/sdk'
 import { expect } from 'vitest'
 import { GatewayProcess, makeHome, ROOT } from './gateway-process.ts'
@@ -68,8 +68,7 @@ export class World {
 
   /** Puts a proxy into a sandbox's link. The supervisor is killed once, so that its next session comes through it. */
   async interpose(sandbox: Sandbox): Promise<LinkProxy> {
-    const hash = createHash('sha256').update(this.gateway.home).digest('hex').slice(0, 8)
-    const link = await LinkProxy.interpose(join('/run/coppice', hash, sandbox.id))
+    const link = await LinkProxy.interpose(join(homeAt(this.gateway.home).run, sandbox.id))
     process.kill(this.supervisorPid(sandbox), 'SIGKILL')
     await this.until(() => link.opened > 0, 'the supervisor to dial through the proxy', 20_000)
     await sandbox.exec(['true'])
@@ -123,16 +122,17 @@ export class World {
   }
 }
 
-/** Mounts, cgroups and socket folders that belong to a home. */
+/** Mounts, cgroups with something in them, and the folder of sockets, that belong to a home whose gateway was stopped. */
 export function leftovers(home: string): string[] {
-  const hash = createHash('sha256').update(home).digest('hex').slice(0, 8)
+  const { hash, run } = homeAt(home)
   const mounts = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .filter((line) => line.includes(home))
   const places = ['memory', 'freezer', 'cpu', 'pids', 'unified', ''].map((controller) =>
     join('/sys/fs/cgroup', controller, 'coppice', hash),
   )
-  return [...mounts, ...places.filter((path) => existsSync(path) && hasChildren(path))]
+  const groups = places.filter((path) => existsSync(path) && hasChildren(path))
+  return [...mounts, ...groups, ...(existsSync(run) ? [run] : [])]
 }
 
 function hasChildren(cgroup: string): boolean {

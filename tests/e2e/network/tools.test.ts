@@ -11,16 +11,17 @@ describe('real tools through the session', { timeout: 180_000 }, () => {
   let box: Sandbox
 
   beforeAll(async () => {
-    internet = await Internet.open()
     world = await openWorld({ egress: { resolvers: [ADDRESSES.resolver] } })
     await importTools(world.client)
+    // Last: others wait for it, and the image of tools may have to be made first.
+    internet = await Internet.open()
     box = await world.create({
       from: TOOLS_IMAGE,
       network: ['deb.example.test', 'pypi.example.test', 'npm.example.test', 'git.example.test', 'example.test'],
     })
     await box.files.write('/home/user/ca.pem', internet.certificates.authority)
     await sh('sudo cp /home/user/ca.pem /usr/local/share/ca-certificates/test.crt && sudo update-ca-certificates')
-  }, 600_000)
+  }, 900_000)
   afterAll(async () => {
     await world?.dispose()
     await internet?.close()
@@ -32,6 +33,21 @@ describe('real tools through the session', { timeout: 180_000 }, () => {
     if (result.exitCode !== 0) throw new Error(`${line} ended with ${result.exitCode}: ${result.stderr.slice(-2000)}`)
     return result.stdout
   }
+
+  test.each([
+    ['apt-get --version', /^apt 2/],
+    ['curl --version', /^curl \d/],
+    ['wget --version', /^GNU Wget/],
+    ['git --version', /^git version/],
+    ['openssl version', /^OpenSSL/],
+    ['python3 -m pip --version', /^pip \d/],
+    ['python3 -m venv /tmp/venv && /tmp/venv/bin/pip --version', /^pip \d/],
+    ['node --version', new RegExp(`^${process.version}`)],
+    ['npm --version', /^11\./],
+    ['id -un; sudo -n id -un', /^user\nroot\n$/],
+  ])('the image has them: %s', async (command, answer) => {
+    expect(await sh(command)).toMatch(answer)
+  })
 
   test('apt-get install', async () => {
     await sh(
@@ -65,6 +81,13 @@ describe('real tools through the session', { timeout: 180_000 }, () => {
     expect(await sh('curl -sS https://example.test/')).toBe('hello from example.test\n')
     const records = await Array.fromAsync(box.network.log())
     expect(records.at(-1)).toMatchObject({ via: 'connect', name: 'example.test', port: 443, verdict: 'allowed' })
+  })
+
+  test('names, asked for by whom wants IPv4 addresses only where there is IPv4', async () => {
+    expect(await sh('getent ahostsv4 example.test')).toMatch(/^198\.1[89]\.\d+\.\d+ +STREAM/)
+    const asks = 'print(socket.getaddrinfo("example.test", 80, socket.AF_INET, 0, 0, socket.AI_ADDRCONFIG)[0][4][0])'
+    expect(await sh(`python3 -c 'import socket; ${asks}'`)).toMatch(/^198\.1[89]\./)
+    await sh('sudo apt-get -q -o Acquire::ForceIPv4=true -o Acquire::http::Proxy=false update')
   })
 
   test('what is not on the list is refused, and curl shows why', async () => {

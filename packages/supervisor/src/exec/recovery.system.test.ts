@@ -212,6 +212,7 @@ test('memory: the exec that takes too much is killed, and its result says so', a
   const sandbox = await TestSandbox.start({ cgroupDir: cgroup.dir })
   try {
     const bystander = sandbox.exec({ shell: 'read x; echo alive', stdin: 'stream', key: 'bystander' })
+    await eventually(async () => (await sandbox.info()).execs.running === 1)
     const { result } = await sandbox.exec({ shell: 'head -c 200000000 /dev/zero | tail' })
     expect(result.oomKilled).toBe(true)
     const { stdout } = await sandbox.exec({ argv: ['cat', '/proc/self/oom_score_adj'] })

@@ -19,6 +19,7 @@ import {
   type SupervisorInfo,
 } from '@coppice/protocol/wire'
 import { eager } from './eager.ts'
+import { endProcessesOf } from './end-processes.ts'
 
 export interface SandboxOptions {
   readonly config?: Partial<SupervisorConfig>
@@ -203,11 +204,17 @@ export class TestSandbox {
     await Promise.allSettled(running.map(({ id }) => this.json('POST', `/execs/${id}/signal`, { signal: 'KILL' })))
   }
 
+  /** With everything that it started, as when the init of a sandbox ends. */
   async close(): Promise<void> {
-    this.process?.kill('SIGKILL')
+    const supervisor = this.process
+    if (supervisor && supervisor.exitCode === null && supervisor.signalCode === null) {
+      const exited = once(supervisor, 'exit')
+      supervisor.kill('SIGKILL')
+      await exited
+    }
     this.cut()
     this.#server.close()
-    // Launchers that were being made ready may still write.
+    await endProcessesOf(this.dir)
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 })
   }
 

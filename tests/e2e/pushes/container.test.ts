@@ -1,0 +1,87 @@
+import { execFileSync } from 'node:child_process'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Place } from './place.ts'
+
+describe('an image goes into a container', { timeout: 120_000 }, () => {
+  let opened: Place | { unavailable: string }
+  beforeAll(async () => {
+    opened = await Place.open()
+  }, 120_000)
+  afterAll(async () => {
+    if ('close' in opened) await opened.close()
+  }, 60_000)
+  const place = (context: { skip: (why: string) => never }): Place =>
+    'unavailable' in opened ? context.skip(opened.unavailable) : opened
+
+  test('and is imported there by its command, which leaves nothing behind', async (context) => {
+    const at = place(context)
+    const push = ['image', 'push', 'busybox', 'container:node', '--import', 'tar -tf {file} > /imported']
+    expect(await at.coppice.run(push)).toMatchObject({ code: 0 })
+    expect(await at.inNode('cat', '/imported')).toContain('manifest.json')
+    expect(await at.inNode('ls', '/tmp')).toBe('')
+  })
+
+  test('from the engine, through one scratch file that is gone after it', async (context) => {
+    const at = place(context)
+    const push = ['image', 'push', 'docker-daemon:busybox:1', 'container:node:/tmp']
+    const { code, stdout } = await at.coppice.run(push)
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '/tmp/busybox-1.tar\n' })
+    const saved = execFileSync('sh', ['-c', `docker -H unix://${at.docker.socket} save busybox:1 | sha256sum`])
+    expect((await at.inNode('sha256sum', stdout.trim())).slice(0, 64)).toBe(saved.toString().slice(0, 64))
+    expect(at.scratch()).toEqual([])
+    await at.inNode('rm', stdout.trim())
+  })
+
+  test('and a failing import says how it ended, and leaves nothing either', async (context) => {
+    const at = place(context)
+    const push = ['image', 'push', 'busybox', 'container:node', '--import', 'echo no room for {file} >&2; exit 7']
+    const { code, stderr } = await at.coppice.run(push)
+    expect(code).toBe(125)
+    expect(stderr).toMatch(/ended with 7.*no room/s)
+    expect(await at.inNode('ls', '/tmp')).toBe('')
+  })
+
+  test('and one that is not there, or does not run, is named', async (context) => {
+    const at = place(context)
+    expect((await at.coppice.run(['image', 'push', 'busybox', 'container:nobody'])).stderr).toContain('nobody')
+    await at.container('stopped')
+    await at.docker.run('kill', 'stopped')
+    const { stderr } = await at.coppice.run(['image', 'push', 'busybox', 'container:stopped'])
+    expect(stderr).toMatch(/stopped does not run[\s\S]*docker start stopped/)
+  })
+
+  test('with progress as lines, each of a step that was taken, and as JSON for programs', async (context) => {
+    const at = place(context)
+    await at.image('lines', { layers: 1, layerBytes: 250 * 1024 ** 2 })
+    const push = ['image', 'push', 'docker-daemon:lines:1', 'container:node', '--import', 'true {file}']
+    const { stderr } = await at.coppice.run(push)
+    expect(
+      stderr
+        .trim()
+        .split('\n')
+        .filter((line) => !line.startsWith('Removing ')),
+    ).toEqual([
+      'Waiting for the export of lines:1',
+      'Exporting lines:1',
+      'Exporting lines:1  100 MiB of 250 MiB',
+      'Exporting lines:1  200 MiB of 250 MiB',
+      'Sending to container:node',
+      'Sending to container:node  100 MiB of 250 MiB',
+      'Sending to container:node  200 MiB of 250 MiB',
+      'Importing in container:node',
+    ])
+    const json = await at.coppice.run([...push, '--json'])
+    const events = json.stderr
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    const sending = events.filter(({ message }) => message === 'Sending to container:node')
+    expect(sending.at(-1)).toEqual({
+      event: 'progress',
+      message: 'Sending to container:node',
+      done: JSON.parse(json.stdout).sizeBytes,
+      total: JSON.parse(json.stdout).sizeBytes,
+      unit: 'bytes',
+    })
+  })
+})
