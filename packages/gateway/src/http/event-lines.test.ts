@@ -101,3 +101,13 @@ it('event lines are no longer than a client takes, and say what is cut off', asy
     line: expect.stringMatching(/^"{65536} \[\d+ characters are left out here\]$/),
   })
 })
+
+it('progress comes now and then, and always at the end of a step', async () => {
+  const lines = new EventLines(response)
+  for (let at = 0; at <= 1000; at++) lines.progress({ message: 'Sending', done: at, total: 1000, unit: 'bytes' })
+  lines.last(done)
+  response.end()
+  const events = await all()
+  expect(events.length).toBeLessThan(20)
+  expect(events.at(-2)).toEqual({ event: 'progress', message: 'Sending', done: 1000, total: 1000, unit: 'bytes' })
+})

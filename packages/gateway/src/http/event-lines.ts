@@ -27,7 +27,9 @@ export class EventLines {
 
   progress(event: ProgressEvent): void {
     const now = performance.now()
-    if (event.message === this.#lastMessage && now - this.#lastAt < EVENT_INTERVAL_MS) return
+    // The end of a step is always told, or it would look as if it had been cut short.
+    const whole = event.done !== undefined && event.done === event.total
+    if (event.message === this.#lastMessage && now - this.#lastAt < EVENT_INTERVAL_MS && !whole) return
     this.#lastMessage = event.message
     this.#lastAt = now
     if (!this.#response.writableNeedDrain) this.#send({ event: 'progress', ...event })

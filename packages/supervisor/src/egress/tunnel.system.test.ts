@@ -128,6 +128,8 @@ test('a session that is lost amid a download makes the program fail, whatever it
     tunnel.write(head + 'x'.repeat(1000))
     tunnel.resume()
     await eventually(() => tunnel.writableLength === 0)
+    // What was sent before an answered request has arrived. Else the program may not have been answered, and is asked for again.
+    await sandbox.info()
     sandbox.cut()
     const session = await eventually(async () => sandbox.session())
     expect(session.closed).toBe(false)
