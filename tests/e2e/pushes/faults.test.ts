@@ -36,7 +36,7 @@ describe('a push into a container', { timeout: 120_000 }, () => {
   /** Starts a push and waits until it says that it is at a step. */
   const pushTo = async (at: Place, step: string, ...argv: string[]): Promise<RunningCommand> => {
     const push = at.coppice.start(['image', 'push', ...argv])
-    await expect.poll(() => push.stderr, { interval: 5 }).toContain(step)
+    await expect.poll(() => push.stderr, { interval: 5, timeout: 60_000 }).toContain(step)
     return push
   }
 
