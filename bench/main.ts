@@ -1,18 +1,18 @@
 /**
  * Prints every figure of SPECIFICATION.md, measured now, beside what a user would otherwise pick, measured in the same run.
- * Usage: npm run bench [-- SECTION…]   Sections: registry, latency, throughput, idle, network, images
+ * Usage: npm run bench [-- SECTION…]   Sections: registry, latency, throughput, idle, network, images, pushes
  */
 import { openWorld } from '../tests/support/world.ts'
 import { DockerEngine } from './docker.ts'
 import { type Figure, table } from './figures.ts'
 import { idle } from './idle.ts'
-import { images } from './images.ts'
+import { images, pushes } from './images.ts'
 import { latency } from './latency.ts'
 import { network } from './network.ts'
 import { registry } from './registry.ts'
 import { throughput } from './throughput.ts'
 
-const sections = { registry, latency, throughput, idle, network, images }
+const sections = { registry, latency, throughput, idle, network, images, pushes }
 const wanted = process.argv.slice(2)
 const figures: Figure[] = []
 
