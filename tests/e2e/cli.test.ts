@@ -331,6 +331,16 @@ describe('the gateway', () => {
     expect(fs.existsSync(join(home, 'gateway.json'))).toBe(false)
   })
 
+  it('that is interrupted while it starts leaves nothing half started', async () => {
+    const early = makeHome()
+    const gateway = new CoppiceCommand(early).start(['gateway', 'start', '--foreground'])
+    await expect.poll(() => fs.existsSync(join(early, 'token')), { timeout: 20_000, interval: 1 }).toBe(true)
+    gateway.child.kill('SIGTERM')
+    expect(await gateway.ended).toMatchObject({ code: 0 })
+    expect(fs.existsSync(join(early, 'gateway.json'))).toBe(false)
+    fs.rmSync(early, { recursive: true })
+  })
+
   it('leaves the sandboxes running when it stops, and finds them when a command starts it', async () => {
     await coppice.run(['exec', 'box', '--', 'touch', '/tmp/stays'])
     await coppice.run(['gateway', 'stop'])

@@ -41,29 +41,26 @@ function readOptions(): Omit<GatewayOptions, 'logger' | 'onShutdown'> {
   return options
 }
 
+/** Why the gateway is to end. Asked before it has started, it starts and then ends: half a start is nobody's to clean up. */
+const asked = Promise.withResolvers<string>()
+process.on('SIGTERM', () => asked.resolve('SIGTERM'))
+process.on('SIGINT', () => asked.resolve('SIGINT'))
+// The terminal that started it may go; the gateway stays.
+process.on('SIGHUP', () => {})
+
 try {
-  let ending = false
-  const end = (why: string) => {
-    if (ending) return
-    ending = true
-    logger.info({ why }, 'stopping; sandboxes go on')
-    gateway.close().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        logger.error({ err: error }, 'did not stop cleanly')
-        process.exit(1)
-      },
-    )
-  }
-  const gateway = await startGateway({ ...readOptions(), logger, onShutdown: () => end('asked by a client') })
+  const gateway = await startGateway({
+    ...readOptions(),
+    logger,
+    onShutdown: () => asked.resolve('asked by a client'),
+  })
   // A bug that one call met must not end the work of all others. State on disk is whole at every instant, so going on is safe.
   const survive = (error: unknown) => logger.error({ err: error }, 'an error that nobody handled: please report it')
   process.on('uncaughtException', survive)
   process.on('unhandledRejection', survive)
-  process.on('SIGTERM', () => end('SIGTERM'))
-  process.on('SIGINT', () => end('SIGINT'))
-  // The terminal that started it may go; the gateway stays.
-  process.on('SIGHUP', () => {})
+  logger.info({ why: await asked.promise }, 'stopping; sandboxes go on')
+  await gateway.close()
+  process.exit(0)
 } catch (error) {
   const failure = CoppiceError.from(error)
   logger.fatal({ err: failure.code === 'internal' ? error : undefined, ...failure.toBody() }, failure.message)

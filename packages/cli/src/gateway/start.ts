@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { Coppice, CoppiceError, type GatewayRecord, runningGateway } from '@coppice/sdk'
 import { gatewayEntry } from './entry.ts'
@@ -52,7 +53,7 @@ export async function startGateway(options: StartOptions): Promise<GatewayRecord
   }
 }
 
-/** Runs the gateway as a child in the foreground, and returns its exit status. */
+/** Runs the gateway as a child in the foreground, and returns its exit status, 128+n when signal n killed it. */
 export async function runGateway(options: StartOptions): Promise<number> {
   const child = spawn(
     process.execPath,
@@ -68,7 +69,7 @@ export async function runGateway(options: StartOptions): Promise<number> {
   process.on('SIGTERM', pass)
   return new Promise((resolve, reject) => {
     child.once('error', reject)
-    child.once('exit', (code) => resolve(code ?? 1))
+    child.once('exit', (code, signal) => resolve(code ?? 128 + (signal ? constants.signals[signal] : 0)))
   })
 }
 
