@@ -1,11 +1,26 @@
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { copyFile, link, mkdir, mkdtemp, readdir, readFile, rm, truncate, writeFile } from 'node:fs/promises'
+import {
+  copyFile,
+  link,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { FileRegistry } from './file-registry.ts'
 import { encodeRecord, newNonce, RECORD_SCHEMA } from './record.ts'
+import type { Store } from './store.ts'
+
+const MiB = 1024 ** 2
 
 interface Note {
   text: string
@@ -85,6 +100,85 @@ describe('registry on a small file system', () => {
     expect((await notes.list()).entries).toMatchObject([{ version: 1, value: { text: 'old' } }])
     execFileSync('mount', ['-o', 'remount,rw', mount])
     expect((await notes.get('a'))?.value.text).toBe('new')
+  })
+})
+
+describe.each(['tmpfs', 'ext4'])('registry on a disk of 8 MiB (%s) that is full to the last byte', (kind) => {
+  let dir: string
+  let mount: string
+  let registry: FileRegistry
+  let notes: Store<Note>
+
+  beforeEach(async () => {
+    dir = await mkdtemp(join(tmpdir(), 'coppice-registry-full-'))
+    mount = join(dir, 'mount')
+    await mkdir(mount)
+    if (kind === 'tmpfs') execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'tmpfs', mount])
+    else {
+      await writeFile(join(dir, 'disk'), '')
+      await truncate(join(dir, 'disk'), 8 * MiB)
+      execFileSync('mkfs.ext4', ['-q', '-m', '0', '-O', '^inline_data', join(dir, 'disk')])
+      execFileSync('mount', ['-o', 'loop', join(dir, 'disk'), mount])
+    }
+    registry = await FileRegistry.open(join(mount, 'registry'))
+    notes = registry.kind<Note>('notes')
+    for (let i = 0; i < 30; i++) await notes.put(`n${i}`, { text: String(i) })
+  })
+  afterEach(async () => {
+    execFileSync('umount', [mount])
+    await rm(dir, { recursive: true })
+  })
+
+  const fill = async () => {
+    const file = await open(join(mount, 'filler'), 'w')
+    for (const size of [65536, 4096, 1]) {
+      const piece = Buffer.alloc(size, 1)
+      while ((await file.write(piece).catch(() => undefined))?.bytesWritten === size);
+    }
+    await file.close()
+  }
+  const reserve = () => stat(join(mount, 'registry', 'reserve')).then(({ size }) => size)
+
+  it('takes removals, and ends that are written down, from its reserve, many at once, and nothing new', async () => {
+    await registry.sweep()
+    expect(await reserve()).toBe(MiB)
+    await fill()
+    await expect(notes.put('new', { text: 'new' })).rejects.toMatchObject(FULL)
+    await expect(notes.update('n0', () => ({ text: 'x'.repeat(9_000) }))).rejects.toMatchObject(FULL)
+    expect(await reserve()).toBe(MiB)
+    const removed = Array.from({ length: 15 }, (_, i) => notes.remove(`n${i}`))
+    const ended = Array.from({ length: 15 }, (_, i) =>
+      notes.update(`n${15 + i}`, () => ({ text: 'x'.repeat(9_000) }), { reserve: true }),
+    )
+    expect(new Set(await Promise.all(removed))).toEqual(new Set([true]))
+    await Promise.all(ended)
+    const { entries, skipped } = await notes.list()
+    expect(entries.map(({ value }) => value.text.length)).toEqual(Array(15).fill(9_000))
+    expect(skipped).toEqual([])
+    expect(await readdir(join(mount, 'registry', 'notes'))).toHaveLength(30)
+  })
+
+  it('has its reserve again when there is room, however that came', async () => {
+    await registry.sweep()
+    await fill()
+    await notes.remove('n0')
+    await expect(reserve()).rejects.toMatchObject({ code: 'ENOENT' })
+    await rm(join(mount, 'filler'))
+    await expect.poll(() => reserve().catch(() => 0)).toBe(MiB)
+    await fill()
+    expect(await notes.remove('n1')).toBe(true)
+    await rm(join(mount, 'filler'))
+    await notes.put('new', { text: 'new' })
+    expect(await reserve()).toBe(MiB)
+  })
+
+  it('has no reserve where it was full from the beginning, and gets it later', async () => {
+    await fill()
+    await registry.sweep()
+    await expect(reserve()).rejects.toMatchObject({ code: 'ENOENT' })
+    await expect(notes.remove('n0')).rejects.toMatchObject(FULL)
+    await rm(join(mount, 'filler'))
+    await expect.poll(() => reserve().catch(() => 0)).toBe(MiB)
   })
 })
 

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Reserve } from '@coppice/limits'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { carryUnknown } from './carry.ts'
 import { advance, readBase } from './chain.ts'
@@ -6,7 +7,17 @@ import { withFaults } from './faults.ts'
 import type { KindFolder } from './kind-folder.ts'
 import { listFolder } from './list-folder.ts'
 import { BadRecord, type EntryRecord, fileStem, newNonce, RECORD_SCHEMA } from './record.ts'
-import type { Change, Entry, EntryValue, Listing, Parse, PutOptions, RemoveOptions, Store } from './store.ts'
+import type {
+  Change,
+  Entry,
+  EntryValue,
+  Listing,
+  Parse,
+  PutOptions,
+  RemoveOptions,
+  Store,
+  UpdateOptions,
+} from './store.ts'
 
 /** Milliseconds for which a change competes with other writers of the same entry. */
 const CONTENTION_LIMIT_MS = 30_000
@@ -21,12 +32,15 @@ type Step = { value: EntryValue } | 'remove' | 'leave'
 export class FileStore<T extends EntryValue> implements Store<T> {
   readonly #folder: KindFolder
   readonly #parse: Parse<T>
+  readonly #reserve: Reserve
   /** The last change of each entry in this process: they queue here instead of competing on disk. */
   readonly #queues = new Map<string, Promise<unknown>>()
 
-  constructor(folder: KindFolder, parse: Parse<T>) {
+  /** @param reserve of the registry's disk */
+  constructor(folder: KindFolder, parse: Parse<T>, reserve: Reserve) {
     this.#folder = folder
     this.#parse = parse
+    this.#reserve = reserve
   }
 
   async get(id: string): Promise<Entry<T> | undefined> {
@@ -61,27 +75,35 @@ export class FileStore<T extends EntryValue> implements Store<T> {
     return { id, version: record?.version ?? 0, value }
   }
 
-  async update(id: string, change: Change<T>): Promise<Entry<T>> {
+  async update(id: string, change: Change<T>, options: UpdateOptions = {}): Promise<Entry<T>> {
     let latest: T | undefined
-    const record = await this.#change(id, async (current) => {
-      if (current?.value === undefined) {
-        throw new CoppiceError('not_found', 'entry_not_found', `There is no ${this.#folder.kind} entry "${id}".`)
-      }
-      const { value } = this.#entry(current)
-      const next = await change(value, current.version)
-      latest = next === undefined ? value : carryUnknown(current.value, value, next)
-      return next === undefined ? 'leave' : { value: latest }
-    })
+    const record = await this.#change(
+      id,
+      async (current) => {
+        if (current?.value === undefined) {
+          throw new CoppiceError('not_found', 'entry_not_found', `There is no ${this.#folder.kind} entry "${id}".`)
+        }
+        const { value } = this.#entry(current)
+        const next = await change(value, current.version)
+        latest = next === undefined ? value : carryUnknown(current.value, value, next)
+        return next === undefined ? 'leave' : { value: latest }
+      },
+      options.reserve,
+    )
     return { id, version: record?.version ?? 0, value: latest as T }
   }
 
   async remove(id: string, options: RemoveOptions = {}): Promise<boolean> {
     let removed = false
-    await this.#change(id, (current) => {
-      if (options.expect !== undefined) this.#checkVersion(id, current, options.expect)
-      removed = current?.value !== undefined
-      return removed ? 'remove' : 'leave'
-    })
+    await this.#change(
+      id,
+      (current) => {
+        if (options.expect !== undefined) this.#checkVersion(id, current, options.expect)
+        removed = current?.value !== undefined
+        return removed ? 'remove' : 'leave'
+      },
+      true,
+    )
     return removed
   }
 
@@ -102,9 +124,10 @@ export class FileStore<T extends EntryValue> implements Store<T> {
   #change(
     id: string,
     step: (current: EntryRecord | undefined) => Step | Promise<Step>,
+    reserve = false,
   ): Promise<EntryRecord | undefined> {
     const stem = fileStem(id)
-    const turn = (this.#queues.get(stem) ?? Promise.resolve()).then(() => this.#compete(id, stem, step))
+    const turn = (this.#queues.get(stem) ?? Promise.resolve()).then(() => this.#compete(id, stem, step, reserve))
     const settled = turn
       .catch(() => undefined)
       .finally(() => {
@@ -118,6 +141,7 @@ export class FileStore<T extends EntryValue> implements Store<T> {
     id: string,
     stem: string,
     step: (current: EntryRecord | undefined) => Step | Promise<Step>,
+    reserve: boolean,
   ): Promise<EntryRecord | undefined> {
     const deadline = performance.now() + CONTENTION_LIMIT_MS
     for (let pause = 1; ; pause = Math.min(pause * 2, MAX_PAUSE_MS)) {
@@ -125,7 +149,10 @@ export class FileStore<T extends EntryValue> implements Store<T> {
       const outcome = await step(current)
       if (outcome === 'leave') return current
       const next = this.#successor(id, current, outcome)
-      if (await this.#advance(stem, current, next)) return next
+      if (await this.#advance(stem, current, next, reserve)) {
+        await this.#reserve.refill()
+        return next
+      }
       if (performance.now() > deadline) {
         throw new CoppiceError(
           'unavailable',
@@ -161,8 +188,9 @@ export class FileStore<T extends EntryValue> implements Store<T> {
     })
   }
 
-  #advance(stem: string, current: EntryRecord | undefined, next: EntryRecord): Promise<boolean> {
-    return this.#guard(stem, () => advance(this.#folder, stem, current, next))
+  #advance(stem: string, current: EntryRecord | undefined, next: EntryRecord, reserve: boolean): Promise<boolean> {
+    const work = () => advance(this.#folder, stem, current, next)
+    return this.#guard(stem, () => (reserve ? this.#reserve.lend(work) : work()))
   }
 
   /** Types what goes wrong with one entry's files. */

@@ -13,5 +13,6 @@ export type {
   Skipped,
   SkipReason,
   Store,
+  UpdateOptions,
 } from './store.ts'
 export type { SweepResult } from './sweep.ts'

@@ -72,6 +72,11 @@ export interface PutOptions {
   expect?: number | 'absent'
 }
 
+export interface UpdateOptions {
+  /** True for what ends something, or says that it has ended: on a full disk it may use the room that is kept for that. */
+  reserve?: boolean
+}
+
 export interface RemoveOptions {
   /** Only remove exactly that version. */
   expect?: number
@@ -96,8 +101,8 @@ export interface Store<T extends EntryValue> {
   list(keep?: (value: T) => T): Promise<Listing<T>>
   put(id: string, value: T, options?: PutOptions): Promise<Entry<T>>
   /** Compare-and-swap until it lands. */
-  update(id: string, change: Change<T>): Promise<Entry<T>>
-  /** False when there was nothing to remove. Without `expect`, an update in flight never brings the entry back. */
+  update(id: string, change: Change<T>, options?: UpdateOptions): Promise<Entry<T>>
+  /** False when there was nothing to remove. Works on a full disk. Without `expect`, an update in flight never brings the entry back. */
   remove(id: string, options?: RemoveOptions): Promise<boolean>
 }
 

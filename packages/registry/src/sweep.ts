@@ -25,7 +25,11 @@ export interface SweepResult {
  * only one process may sweep a registry at a time: the gateway of the home. What cannot be swept is in `failed` and keeps
  * nothing else from being swept; throws only when the folder itself cannot be read.
  */
-export async function sweepFolder(folder: KindFolder, now: number): Promise<SweepResult> {
+export async function sweepFolder(
+  folder: KindFolder,
+  now: number,
+  tombstoneMs = TOMBSTONE_AGE_MS,
+): Promise<SweepResult> {
   const result: SweepResult = { leftovers: 0, tombstones: 0, failed: [] }
   for (const name of await namesIn(folder)) {
     const path = `${folder.path}/${name}`
@@ -36,7 +40,7 @@ export async function sweepFolder(folder: KindFolder, now: number): Promise<Swee
   const old: [string, EntryRecord][] = []
   await readEach(folder, {
     record: (_file, record, stem) => {
-      if (record.value === undefined && now - (record.removedAt ?? now) > TOMBSTONE_AGE_MS) old.push([stem, record])
+      if (record.value === undefined && now - (record.removedAt ?? now) > tombstoneMs) old.push([stem, record])
     },
     skip: () => undefined,
   })

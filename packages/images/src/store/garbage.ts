@@ -6,8 +6,11 @@ import { nameOf } from './index-file.ts'
 import type { Layout, ResolvedImage } from './layout.ts'
 import type { Descriptor } from './schemas.ts'
 
-/** Says whether something outside the store (a sandbox, a checkpoint) needs the image with this manifest digest. */
-export type InUse = (digest: string) => boolean | Promise<boolean>
+/**
+ * Says whether something outside the store (a sandbox, a checkpoint) needs the image with this manifest digest. `unknown`: what may
+ * need it cannot be read. Then it is kept, and may lose its name.
+ */
+export type InUse = (digest: string) => boolean | 'unknown' | Promise<boolean | 'unknown'>
 
 /** What a collection removed. */
 export interface Collected {
@@ -18,6 +21,8 @@ export interface Collected {
 
 /** What a prune removed. */
 export interface Pruned extends Collected {
+  /** Images without a name that stay because of what cannot be read. */
+  kept: number
   /** Downloads that had been cut off. */
   partials: number
   /** Of the blobs and partial downloads; unpacked layers are not measured. */
@@ -32,14 +37,19 @@ export interface Pruned extends Collected {
  * Everything goes out of sight under the index's lock, each in the step of the event loop in which it was found unneeded;
  * freeing the bytes, which can take long, comes after that.
  */
-export async function collectGarbage(layout: Layout, inUse: InUse): Promise<Collected & { bytes: number }> {
-  const collected = { images: 0, blobs: 0, layers: 0, bytes: 0 }
+export async function collectGarbage(
+  layout: Layout,
+  inUse: InUse,
+): Promise<Collected & { kept: number; bytes: number }> {
+  const collected = { images: 0, blobs: 0, layers: 0, kept: 0, bytes: 0 }
   const doomed: string[] = []
   try {
     await layout.index.change(async (manifests) => {
       const kept: Descriptor[] = []
       for (const descriptor of manifests) {
-        if (nameOf(descriptor) !== undefined || (await isNeeded(layout, descriptor, inUse))) kept.push(descriptor)
+        const needed = nameOf(descriptor) !== undefined || (await isNeeded(layout, descriptor, inUse))
+        if (needed) kept.push(descriptor)
+        if (needed === 'unknown') collected.kept++
       }
       const reachable = await reach(layout, kept)
       for (const digest of await layout.blobs.list()) {
@@ -73,7 +83,7 @@ export async function prune(layout: Layout, inUse: InUse): Promise<Pruned> {
   return { ...collected, partials: partials.count, bytes: collected.bytes + partials.bytes }
 }
 
-async function isNeeded(layout: Layout, descriptor: Descriptor, inUse: InUse): Promise<boolean> {
+async function isNeeded(layout: Layout, descriptor: Descriptor, inUse: InUse): Promise<boolean | 'unknown'> {
   return layout.holds.has(descriptor.digest) || (await inUse(descriptor.digest))
 }
 

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Reserve } from '@coppice/limits'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { errnoOf, withStoreFaults } from '../faults.ts'
 import { replaceFile } from './durable.ts'
-import type { Reserve } from './reserve.ts'
 import { type Descriptor, type Index, MediaType, parseIndex, REF_NAME } from './schemas.ts'
 
 /**
@@ -64,23 +64,14 @@ export class IndexFile {
 
   /** What makes the list shorter is mostly the beginning of making room, and has a reserve for itself. */
   async #replace(text: string, lengthBefore: number): Promise<void> {
-    try {
-      await replaceFile(this.#path, text)
-    } catch (error) {
-      if (!this.#reserve || text.length >= lengthBefore || !isNoRoom(error)) throw error
-      await this.#reserve.spend()
-      await replaceFile(this.#path, text)
-    }
+    const replace = () => replaceFile(this.#path, text)
+    await (this.#reserve && text.length < lengthBefore ? this.#reserve.lend(replace) : replace())
   }
 
   #encode(manifests: Descriptor[]): string {
     const index: Index = { schemaVersion: 2, mediaType: MediaType.index, manifests }
     return `${JSON.stringify(index, null, 2)}\n`
   }
-}
-
-function isNoRoom(error: unknown): boolean {
-  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '')
 }
 
 async function createOnce(path: string, text: string): Promise<void> {

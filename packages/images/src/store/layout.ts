@@ -1,5 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { Reserve } from '@coppice/limits'
 import { CoppiceError, type ImageConfig } from '@coppice/protocol/wire'
 import { withStoreFaults } from '../faults.ts'
 import { BlobStore } from './blobs.ts'
@@ -9,7 +10,6 @@ import { IndexFile, nameOf } from './index-file.ts'
 import type { StoreFolders } from './intake.ts'
 import { Partials } from './partials.ts'
 import { matchReference } from './references.ts'
-import { Reserve } from './reserve.ts'
 import {
   type ConfigBlob,
   type Descriptor,
@@ -73,7 +73,8 @@ export class Layout {
       const scratch = await Scratch.open(join(dir, 'tmp'))
       const partials = await Partials.open(join(dir, 'partial'))
       const blobs = await BlobStore.open(dir)
-      const reserve = await Reserve.open(dir)
+      const reserve = new Reserve(dir)
+      await reserve.fill()
       return new Layout(dir, blobs, await IndexFile.open(dir, reserve), scratch, partials, reserve)
     })
   }
