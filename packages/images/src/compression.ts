@@ -52,29 +52,39 @@ export async function* decompressed(source: AsyncIterable<Buffer>, compression: 
     throw asCorrupt(error)
   } finally {
     unpack.destroy()
-    await fed.catch(() => undefined)
+    await fed
   }
 }
 
-/** Writes chunk after chunk; an error of the source ends the stream with it. */
+/**
+ * Writes chunk after chunk; an error of the source ends the stream with it. The end of the stream ends this at once: a source that
+ * falls silent is not waited for, and is closed when it says something again.
+ */
 async function feed(source: AsyncIterable<Buffer>, unpack: Duplex): Promise<void> {
+  const chunks = source[Symbol.asyncIterator]()
   let open = true
   let wake = () => {}
   unpack.once('close', () => {
     open = false
     wake()
   })
+  // Not by a race with the end: it would keep a little of every chunk.
+  const untilEnd = <T>(begin: (resolve: (value: T) => void, reject: (error: unknown) => void) => void) =>
+    new Promise<T | undefined>((resolve, reject) => {
+      wake = () => resolve(undefined)
+      begin(resolve, reject)
+    })
   try {
-    for await (const chunk of source) {
-      if (!open) return
-      // Not by a race with the end: it would keep a little of every chunk.
-      await new Promise<void>((resolve) => {
-        wake = resolve
-        unpack.write(chunk, () => resolve())
-      })
-      if (!open) return
+    while (open) {
+      const next = await untilEnd<IteratorResult<Buffer>>((resolve, reject) => chunks.next().then(resolve, reject))
+      if (!next || !open) break
+      if (next.done) {
+        unpack.end()
+        return
+      }
+      await untilEnd<void>((resolve) => unpack.write(next.value, () => resolve()))
     }
-    unpack.end()
+    void chunks.return?.().catch(() => undefined)
   } catch (error) {
     unpack.destroy(error instanceof Error ? error : new Error(String(error)))
   }

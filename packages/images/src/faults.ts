@@ -38,9 +38,29 @@ export function diskFull(path: string, cause?: unknown): CoppiceError {
   })
 }
 
-/** An archive that is not what it should be, or tries what it must not. `reason` is the stable word. */
+/** Characters of a message, and of a text among its facts: archives hold names of a mebibyte. */
+const MAX_TEXT = 1000
+
+/** Things that are listed among the facts. */
+const MAX_LISTED = 10
+
+/**
+ * An archive that is not what it should be, or tries what it must not. `reason` is the stable word. What is quoted of the archive may be
+ * as long as it likes: it is shortened here.
+ */
 export function badArchive(reason: string, message: string, facts: Record<string, unknown> = {}): CoppiceError {
-  return new CoppiceError('invalid_argument', reason, message, { facts })
+  const few = Object.entries(facts).map(([key, value]) => [key, shortened(value)])
+  return new CoppiceError('invalid_argument', reason, shortText(message), { facts: Object.fromEntries(few) })
+}
+
+function shortened(fact: unknown): unknown {
+  if (typeof fact === 'string') return shortText(fact)
+  if (Array.isArray(fact)) return fact.slice(0, MAX_LISTED).map(shortened)
+  return fact
+}
+
+function shortText(text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text
 }
 
 /** Runs `work`; what the file system throws leaves typed. */

@@ -330,6 +330,18 @@ describe('image store', () => {
       await expect(store.resolve(digest)).rejects.toMatchObject({ reason: 'image_not_found' })
     })
 
+    it('nothing that may be in use, but its name by hand, and says how much that is', async () => {
+      let readable = false
+      store = await ImageStore.open(inStore(), { inUse: () => (readable ? false : 'unknown') })
+      const { digest } = await store.import(await file('a.tar', hello), { name: 'app' }, none)
+      expect(await store.prune()).toMatchObject({ images: 0, kept: 0 })
+      await store.remove('app')
+      expect(await store.prune()).toMatchObject({ images: 0, blobs: 0, kept: 1 })
+      expect((await store.resolve(digest)).name).toBeUndefined()
+      readable = true
+      expect(await store.prune()).toMatchObject({ images: 1, blobs: 3, kept: 0 })
+    })
+
     it('nothing that is held', async () => {
       await store.import(await file('a.tar', hello), { name: 'app' }, none)
       const image = await store.resolve('app')
@@ -382,12 +394,12 @@ describe('image store', () => {
       await writeFile(inStore('partial', 'a'.repeat(64)), Buffer.alloc(1000))
       const { sizeBytes } = await store.import(await file('b.tar', world), { name: 'other' }, none)
       await store.remove('app')
-      expect(await store.prune()).toEqual({ images: 0, blobs: 0, layers: 0, partials: 1, bytes: 1000 })
+      expect(await store.prune()).toEqual({ images: 0, blobs: 0, layers: 0, partials: 1, kept: 0, bytes: 1000 })
       const release = (await store.acquire('other')).release
       await store.remove('other')
       expect(await store.prune()).toMatchObject({ images: 0, bytes: 0 })
       release()
-      expect(await store.prune()).toEqual({ images: 1, blobs: 3, layers: 0, partials: 0, bytes: sizeBytes })
+      expect(await store.prune()).toEqual({ images: 1, blobs: 3, layers: 0, partials: 0, kept: 0, bytes: sizeBytes })
     })
 
     it('nothing of an import that goes on at the same time', async () => {

@@ -1,4 +1,5 @@
 import {
+  type ArchivePrint,
   CoppiceError,
   type ImageInfo,
   type ImagePlace,
@@ -13,6 +14,7 @@ import { Exports, parseTarget } from './export/exports.ts'
 import { type StoredLayer, storedLayers } from './export/stored-layers.ts'
 import { imageInfo } from './image-info.ts'
 import { type ImportedImage, type ImportOptions, type ImportStreamOptions, Imports } from './import/imports.ts'
+import { mayBeKnown } from './import/reuse.ts'
 import type { RegistryPush } from './registry/push-job.ts'
 import type { RegistryOptions } from './registry/settings.ts'
 import { type Collected, collectGarbage, type InUse, imageDigests, type Pruned, prune } from './store/garbage.ts'
@@ -94,6 +96,20 @@ export class ImageStore {
     progress: Progress,
   ): Promise<ImportedImage> {
     return this.#imports.importStream(chunks, options, progress)
+  }
+
+  /** Whether an image came from an archive of this size and end: then it is worth while to hash all of it and ask `known`. */
+  mayBeKnown(end: Omit<ArchivePrint, 'digest'>): Promise<boolean> {
+    return mayBeKnown(this.#layout, end)
+  }
+
+  /**
+   * The image that came from exactly these bytes with the same `format`, `ref`, `platform` and `config`, under the name that importing
+   * them again would give it. Undefined when there is none that is whole: then they have to be imported. Only archives are known that
+   * were imported with `remember`, and no longer than their images are.
+   */
+  known(print: ArchivePrint, options: ImportStreamOptions, progress: Progress): Promise<ImageInfo | undefined> {
+    return this.#imports.known(print, options, progress)
   }
 
   /**
@@ -238,7 +254,7 @@ export class ImageStore {
       const byName = name !== undefined && sameName(name, reference)
       const left = manifests.filter((other) => other.digest !== digest || (byName && nameOf(other) !== name))
       if (left.some((other) => other.digest === digest)) return left
-      if (await this.#inUse(digest)) {
+      if ((await this.#inUse(digest)) === true) {
         throw new CoppiceError(
           'failed_precondition',
           'image_in_use',

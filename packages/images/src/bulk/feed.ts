@@ -2,6 +2,12 @@ import type { MessagePort } from 'node:worker_threads'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { FEED_BYTES, FEED_WINDOW, type ToJob } from './messages.ts'
 
+/**
+ * Milliseconds after which what has been gathered is sent though it is less than a chunk: a source that falls silent has perhaps
+ * said enough to be refused.
+ */
+const PAUSE_MS = 50
+
 /** Sends a source's bytes to a job, at most `FEED_WINDOW` chunks ahead of it. */
 export class Feed {
   readonly #port: MessagePort
@@ -35,7 +41,7 @@ export class Feed {
   async run(source: AsyncIterable<Uint8Array>): Promise<void> {
     const chunks = source[Symbol.asyncIterator]()
     try {
-      for (let next = await chunks.next(); !next.done; next = await chunks.next()) {
+      for (let next = await this.#next(chunks); !next.done; next = await this.#next(chunks)) {
         const chunk = next.value
         for (let at = 0; at < chunk.length; ) {
           const part = chunk.subarray(at, at + FEED_BYTES - this.#filled)
@@ -53,17 +59,45 @@ export class Feed {
     }
   }
 
+  async #next(chunks: AsyncIterator<Uint8Array>): Promise<IteratorResult<Uint8Array>> {
+    if (this.#filled === 0) return chunks.next()
+    const pauses = setInterval(() => this.#flushEarly(), PAUSE_MS)
+    try {
+      return await chunks.next()
+    } finally {
+      clearInterval(pauses)
+    }
+  }
+
+  /** Nothing happens as long as the job has all buffers: then it has enough to do. */
+  #flushEarly(): void {
+    const next = this.#filled > 0 && this.#freeBuffer()
+    if (!next) return
+    this.#sendFilled()
+    this.#buffer = next
+  }
+
   async #flush(): Promise<void> {
-    this.#send({ type: 'chunk', bytes: this.#buffer, length: this.#filled }, [this.#buffer])
+    this.#sendFilled()
     this.#buffer = await this.#nextBuffer()
+  }
+
+  #sendFilled(): void {
+    this.#send({ type: 'chunk', bytes: this.#buffer, length: this.#filled }, [this.#buffer])
     this.#filled = 0
+  }
+
+  #freeBuffer(): ArrayBuffer | undefined {
+    const free = this.#free.pop()
+    if (free || this.#unmade <= 0) return free
+    this.#unmade--
+    return new ArrayBuffer(FEED_BYTES)
   }
 
   async #nextBuffer(): Promise<ArrayBuffer> {
     while (!this.#closed) {
-      const free = this.#free.pop()
+      const free = this.#freeBuffer()
       if (free) return free
-      if (this.#unmade-- > 0) return new ArrayBuffer(FEED_BYTES)
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })

@@ -86,16 +86,21 @@ class Replay {
   /** From the beginning to the end; nothing stays. */
   async *all(): AsyncGenerator<Buffer> {
     try {
-      await this.#pending
-      for (let chunk = this.#kept.shift(); chunk; chunk = this.#kept.shift()) yield chunk
+      while (this.#kept.length > 0 || (this.#pending && (await this.#pending))) {
+        const chunk = this.#kept.shift()
+        if (chunk) yield chunk
+      }
       for (let next = await this.#source.next(); !next.done; next = await this.#source.next()) yield next.value
     } finally {
       await this.close()
     }
   }
 
+  /** A source that is being waited for is closed when it says something again. */
   async close(): Promise<void> {
-    await this.#source.return?.()
+    const closed = this.#source.return?.()
+    if (this.#pending) void closed?.catch(() => undefined)
+    else await closed
   }
 
   #more(): Promise<boolean> {

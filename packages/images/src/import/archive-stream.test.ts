@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { gzipSync, zstdCompressSync } from 'node:zlib'
+import { constants, gzipSync, zstdCompressSync } from 'node:zlib'
 import { Progress } from '@coppice/protocol/wire'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { ImageStore } from '../image-store.ts'
@@ -44,6 +44,11 @@ function dockerArchive(images: { tags: string[] | null; layers: Buffer[] }[], la
   })
   const list = { name: 'manifest.json', body: JSON.stringify(manifest) }
   return buildTar(last ? [...entries, list] : [list, ...entries])
+}
+
+/** As far as it can be unpacked without its end. */
+function gzipFlushed(bytes: Buffer): Buffer {
+  return gzipSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH })
 }
 
 describe('an archive', () => {
@@ -213,6 +218,43 @@ describe('an archive', () => {
       reason: 'upload_cut',
     })
     expect(await blobs()).toEqual([])
+  })
+
+  describe('whose sender falls silent after the damage', () => {
+    const damagedHeader = Buffer.concat([noise.subarray(0, noise.length - 1024), Buffer.alloc(512, 'x')])
+    const packed = gzipSync(dockerArchive([{ tags: ['a'], layers: [noise] }]))
+    packed.fill(0xff, 100_000, 101_000)
+    const blob = { name: `blobs/sha256/${sha256('another')}`, body: randomBytes(200_000) }
+    const header = (name: string) => buildTar([{ name, body: 'x' }]).subarray(0, 1024)
+
+    it.each<[string, Buffer, string, ImportStreamOptions]>([
+      ['a header', damagedHeader, 'not_an_archive', {}],
+      ['a header, packed', gzipFlushed(damagedHeader), 'not_an_archive', {}],
+      ['a header of an image, packed', gzipFlushed(damagedHeader), 'not_an_archive', { format: 'docker-archive' }],
+      ['its first header, packed', gzipFlushed(Buffer.alloc(4096, 'x')), 'not_an_archive', {}],
+      ['its packing', packed, 'archive_corrupt', {}],
+      ['a name that leads outside', header('../up'), 'archive_path_escape', {}],
+      ['a name that leads outside, packed', gzipFlushed(header('../up')), 'archive_path_escape', {}],
+      [
+        'a blob that is not what its name says',
+        buildTar([{ name: 'oci-layout', body: '{}' }, blob]).subarray(0, -1024),
+        'digest_mismatch',
+        {},
+      ],
+      [
+        'the same, packed',
+        gzipFlushed(buildTar([{ name: 'oci-layout', body: '{}' }, blob]).subarray(0, -1024)),
+        'digest_mismatch',
+        {},
+      ],
+    ])('is refused at once: %s', { timeout: 10_000 }, async (_, bytes, reason, options) => {
+      async function* silent() {
+        yield* pieces(bytes)
+        await new Promise(() => {})
+      }
+      await expect(store.importStream(silent(), options, none)).rejects.toMatchObject({ reason })
+      expect(await blobs()).toEqual([])
+    })
   })
 
   it('that is refused leaves the rest of its stream to who gave it', async () => {

@@ -1,11 +1,12 @@
 import type { Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { CoppiceError, type ImageConfig, type Progress } from '@coppice/protocol/wire'
+import { type ArchivePrint, CoppiceError, type ImageConfig, type Progress } from '@coppice/protocol/wire'
 import type { Job } from '../bulk/job.ts'
 import { decompressed } from '../compression.ts'
 import { badArchive, errnoOf, withStoreFaults } from '../faults.ts'
 import { Intake, type StoreFolders, type Transferred } from '../store/intake.ts'
+import { ArchiveHash } from './archive-hash.ts'
 import { type ArchiveKind, type Recognised, recogniseArchive } from './archive-kind.ts'
 import { ByteProgress } from './byte-progress.ts'
 import type { Platform } from './choose-image.ts'
@@ -24,8 +25,17 @@ export interface ImportArgs {
   from:
     | { kind: 'oci'; path: string }
     | { kind: 'file'; path: string; format: ArchiveFormat }
-    /** What the job is fed. `sizeBytes`: when it is known; `estimateBytes`: for the progress alone. */
-    | { kind: 'stream'; format: ArchiveFormat; sizeBytes: number | undefined; estimateBytes: number | undefined }
+    /**
+     * What the job is fed. `sizeBytes`: when it is known; `estimateBytes`: for the progress alone; `hash`: whether the outcome
+     * shall say what the archive is known by, which needs the size.
+     */
+    | {
+        kind: 'stream'
+        format: ArchiveFormat
+        sizeBytes: number | undefined
+        estimateBytes: number | undefined
+        hash: boolean
+      }
   /** Which image, where the source holds several. */
   ref: string | undefined
   platform: Platform
@@ -35,13 +45,17 @@ export interface ImportArgs {
 
 export interface ImportOutcome extends Found {
   transferred: Transferred
+  /** Where it was asked for and the archive was read to its end. */
+  archive?: ArchivePrint | undefined
 }
 
 /** Brings in an image from a folder, an archive or a stream. */
 export const importJob: Job<ImportArgs, ImportOutcome> = async (args, { store, input, progress }) => {
   const intake = new Intake(args.folders, store, progress)
-  const found = await read(args, intake, input, progress)
-  return { ...found, transferred: intake.transferred }
+  const { from } = args
+  const hash = from.kind === 'stream' && from.hash && from.sizeBytes !== undefined && new ArchiveHash(from.sizeBytes)
+  const found = await read(args, intake, hash ? hashed(input, hash) : input, progress)
+  return { ...found, transferred: intake.transferred, ...(hash && { archive: hash.finish() }) }
 }
 
 async function read(
@@ -154,6 +168,13 @@ async function* counted(
   const counter = new ByteProgress('Reading the archive', size, progress)
   for await (const chunk of source) {
     counter.add(chunk.length)
+    yield chunk
+  }
+}
+
+async function* hashed(source: AsyncIterable<Buffer>, hash: ArchiveHash): AsyncGenerator<Buffer> {
+  for await (const chunk of source) {
+    hash.add(chunk)
     yield chunk
   }
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import {
+  type ArchivePrint,
   CoppiceError,
   familiarName,
   formatImagePlace,
@@ -9,6 +10,7 @@ import {
   type ImagePlace,
   type Progress,
   parseImagePlace,
+  REMEMBERED_ARCHIVE_BYTES,
   type RegistryReference,
 } from '@coppice/protocol/wire'
 import { bulkThread } from '../bulk/bulk-thread.ts'
@@ -19,12 +21,14 @@ import { addName } from '../store/add-name.ts'
 import type { Hold } from '../store/holds.ts'
 import { withName } from '../store/index-file.ts'
 import type { Transferred } from '../store/intake.ts'
+import { archivesAnnotation, knownArchives } from '../store/known-archives.ts'
 import type { Layout } from '../store/layout.ts'
 import { checkName } from '../store/references.ts'
 import { type Descriptor, IMPORTED_AT, PLACES, SOURCE } from '../store/schemas.ts'
 import { StoreDesk } from '../store/store-desk.ts'
 import { hostPlatform, type Platform, parsePlatform } from './choose-image.ts'
 import type { ArchiveFormat, ImportArgs, ImportOutcome } from './import-job.ts'
+import { knownImage } from './reuse.ts'
 
 const NO_CONFIG: ImageConfig = { env: {}, cwd: '/', user: '', entrypoint: [], cmd: [], labels: {} }
 
@@ -52,6 +56,8 @@ export interface ImportStreamOptions extends ImportOptions {
   sizeBytes?: number
   /** The same when it is only known about: for the progress. */
   estimateBytes?: number
+  /** Remembers the image as that of an archive of these bytes, see `ImageStore.known`: needs `sizeBytes`, not too few. */
+  remember?: boolean
 }
 
 /** An image that was brought in, and what had to be moved for it. */
@@ -110,10 +116,39 @@ export class Imports {
     options: ImportStreamOptions,
     progress: Progress,
   ): Promise<ImportedImage> {
-    const { format = 'auto', sizeBytes, estimateBytes, ref } = options
-    return this.#bringIn(options, options.source ?? 'stream', progress, (hold) =>
-      this.#run({ kind: 'stream', format, sizeBytes, estimateBytes }, ref, options, hold, progress, chunks),
-    )
+    const { format = 'auto', sizeBytes, estimateBytes, ref, remember = false } = options
+    const hash = remember && (sizeBytes ?? 0) >= REMEMBERED_ARCHIVE_BYTES
+    const from = { kind: 'stream' as const, format, sizeBytes, estimateBytes, hash }
+    try {
+      return await this.#bringIn(options, options.source ?? 'stream', progress, (hold) =>
+        this.#run(from, ref, options, hold, progress, chunks),
+      )
+    } catch (error) {
+      // Whole blobs stay for a sender that was cut off and comes again. Nobody comes again with what was refused.
+      if (CoppiceError.from(error).code !== 'cancelled') await this.#options.collect().catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** See `ImageStore.known`. */
+  async known(print: ArchivePrint, options: ImportStreamOptions, progress: Progress): Promise<ImageInfo | undefined> {
+    if (options.name !== undefined) checkName(options.name)
+    const hold = this.#layout.holds.open()
+    try {
+      const found = await knownImage(this.#layout, print, choiceOf(options), hold)
+      if (!found) return undefined
+      const { image, archive } = found
+      const annotations = {
+        ...image.descriptor.annotations,
+        ...archivesAnnotation([...knownArchives(image.descriptor), archive]),
+        [SOURCE]: options.source ?? 'stream',
+        [IMPORTED_AT]: String(Date.now()),
+      }
+      const name = options.name ?? archive.named ?? options.fallbackName ?? 'image'
+      return await this.#add({ ...image.descriptor, annotations }, name, progress)
+    } finally {
+      hold.release()
+    }
   }
 
   async #bringIn(
@@ -128,7 +163,13 @@ export class Imports {
       const found = await bring(hold)
       const name = options.name ?? found.name ?? options.fallbackName ?? 'image'
       const places = found.place === undefined ? {} : { [PLACES]: found.place }
-      const annotations = { ...places, [SOURCE]: source, [IMPORTED_AT]: String(Date.now()) }
+      const archives = found.archive ? [{ ...found.archive, choice: choiceOf(options), named: found.name }] : []
+      const annotations = {
+        ...places,
+        ...archivesAnnotation(archives),
+        [SOURCE]: source,
+        [IMPORTED_AT]: String(Date.now()),
+      }
       const info = await this.#add({ ...found.descriptor, annotations }, name, progress)
       return { ...info, transferred: found.transferred }
     } finally {
@@ -184,6 +225,11 @@ export class Imports {
     }
     return imageInfo(image, name)
   }
+}
+
+/** What decides, beside its bytes, which image comes out of an archive. */
+function choiceOf(options: ImportStreamOptions): string {
+  return JSON.stringify([options.format ?? 'auto', options.ref ?? '', platformOf(options), options.config ?? {}])
 }
 
 function platformOf({ platform }: ImportOptions): Platform {

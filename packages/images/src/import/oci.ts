@@ -1,7 +1,15 @@
 import type { Progress } from '@coppice/protocol/wire'
+import { checkBlob } from '../store/blob-id.ts'
+import { digestOf } from '../store/digest.ts'
 import type { Intake } from '../store/intake.ts'
-
-import { checkLayerTypes, type Descriptor, parseConfig, parseIndex, parseManifest } from '../store/schemas.ts'
+import {
+  checkConfigSize,
+  checkLayerTypes,
+  type Descriptor,
+  parseConfig,
+  parseIndex,
+  parseManifest,
+} from '../store/schemas.ts'
 import { ByteProgress } from './byte-progress.ts'
 import { chooseNamed, choosePlatform, layoutName, type Platform } from './choose-image.ts'
 import { blobName, type FileSource, missing, readSmall } from './file-source.ts'
@@ -23,10 +31,10 @@ export async function importOci(
   if ((await source.size('oci-layout')) === undefined) throw missing('oci-layout')
   const index = parseIndex(await readSmall(source, 'index.json'), 'index.json of the image')
   const named = chooseNamed(index.manifests, ref)
-  const chosen = await choosePlatform((digest) => readSmall(source, blobName(digest)), named, platform)
-  const manifestName = blobName(chosen.digest)
-  const manifest = parseManifest(await readSmall(source, manifestName), `The manifest ${chosen.digest}`)
+  const chosen = await choosePlatform((digest) => readChecked(source, digest), named, platform)
+  const manifest = parseManifest(await readChecked(source, chosen.digest), `The manifest ${chosen.digest}`)
   checkLayerTypes(manifest.layers)
+  checkConfigSize(manifest)
   const parts = [manifest.config, ...manifest.layers, chosen]
   const counter = new ByteProgress(
     'Copying layers',
@@ -47,4 +55,11 @@ export async function importOci(
     platform: { architecture: config.architecture, os: config.os },
   }
   return { descriptor, name: layoutName(named) }
+}
+
+/** A small blob. Throws `invalid_argument/digest_mismatch` when it is not what its name says: nothing is to be read out of that. */
+async function readChecked(source: FileSource, digest: string): Promise<Buffer> {
+  const bytes = await readSmall(source, blobName(digest))
+  checkBlob({ digest: digestOf(bytes), size: bytes.length }, { digest })
+  return bytes
 }

@@ -18,7 +18,8 @@ const SMALL_BYTES = 64 * 1024
 const ALL_SMALL_BYTES = 8 * 1024 * 1024
 
 /** A file of the archive: its bytes, a scratch file that was hashed while it was written, or a blob the store had. */
-type Kept = { at: 'memory'; bytes: Buffer } | { at: 'scratch'; path: string; id: BlobId; synced: boolean }
+type Kept = { at: 'memory'; bytes: Buffer } | Scratched
+type Scratched = { at: 'scratch'; path: string; id: BlobId; synced: boolean }
 
 /**
  * The files of an archive that comes as a stream and can be read only once: what says which of them are needed may come
@@ -101,9 +102,9 @@ class Drain {
   }
 
   #known(name: string, size: number): Kept | undefined {
-    const hex = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(name)?.[1]
-    if (hex === undefined) return undefined
-    const id = { digest: `sha256:${hex}`, size }
+    const digest = claimedDigest(name)
+    if (digest === undefined) return undefined
+    const id = { digest, size }
     const path = this.#intake.link(id)
     return path === undefined ? undefined : { at: 'scratch', path, id, synced: true }
   }
@@ -116,17 +117,42 @@ class Drain {
     else body.draft?.write(bytes)
     if (!last) return
     this.#body = undefined
-    if (body.parts) this.#keep(body.name, { at: 'memory', bytes: Buffer.concat(body.parts) })
+    const claimed = claimedDigest(body.name)
+    if (body.parts) {
+      const bytes = Buffer.concat(body.parts)
+      if (claimed !== undefined) checkBlob(idOf(bytes), { digest: claimed })
+      this.#keep(body.name, { at: 'memory', bytes })
+    }
     if (!body.draft) return
     const { path, digest, size } = body.draft
-    this.#closing.push(body.draft.close())
-    this.#keep(body.name, { at: 'scratch', path, id: { digest, size }, synced: false })
+    const kept: Scratched = { at: 'scratch', path, id: { digest, size }, synced: false }
+    this.#closing.push(this.#settle(body.draft, kept, claimed === digest))
+    this.#keep(body.name, kept)
+    // Now, and not when all has come: the sender may fall silent before.
+    if (claimed !== undefined) checkBlob(kept.id, { digest: claimed })
+  }
+
+  /** A blob that the next attempt will know by its name is put in place now: if this one is killed, it need not be written again. */
+  async #settle(draft: BlobDraft, kept: Scratched, isBlob: boolean): Promise<void> {
+    await draft.close()
+    // What goes wrong here goes wrong again when the file is needed, and is told then.
+    if (isBlob) await adopt(kept, kept.id, this.#intake).catch(() => undefined)
   }
 
   #keep(name: string, kept: Kept): void {
     const before = this.files.set(name, kept)
     if (before) forget(before)
   }
+}
+
+function idOf(bytes: Buffer): BlobId {
+  return { digest: digestOf(bytes), size: bytes.length }
+}
+
+/** What the name of a file in an OCI layout says about its content. */
+function claimedDigest(name: string): string | undefined {
+  const hex = /^blobs\/sha256\/([0-9a-f]{64})$/.exec(name)?.[1]
+  return hex && `sha256:${hex}`
 }
 
 function forget(kept: Kept): void {
@@ -153,7 +179,7 @@ function drainedSource(drain: Drain): FileSource {
     identify: async (name) => {
       const kept = drain.files.get(name)
       if (!kept) throw missing(name)
-      return kept.at === 'scratch' ? kept.id : { digest: digestOf(kept.bytes), size: kept.bytes.length }
+      return kept.at === 'scratch' ? kept.id : idOf(kept.bytes)
     },
     intoStore: async (name, id, intake, counter) => {
       const kept = drain.files.get(name)

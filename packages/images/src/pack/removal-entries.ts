@@ -1,4 +1,4 @@
-import { encodeHeader, paddedSize } from '../tar/header.ts'
+import { bodylessEntry } from '../tar/bodyless-entry.ts'
 
 /** The entry by which a layer deletes `path`, a path below its root as bytes. */
 export function whiteoutEntry(path: Buffer): Buffer {
@@ -11,18 +11,7 @@ export function opaqueEntry(path: Buffer): Buffer {
   return entry(Buffer.concat([path, Buffer.from('/.wh..wh..opq')]))
 }
 
-/** An empty file. Its name is in a pax header, where it may have any length and any bytes. */
-function entry(name: Buffer): Buffer {
-  const record = paxRecord('path', name)
-  const pax = encodeHeader({ name: 'PaxHeaders/removal', type: 'x', size: record.length })
-  const padding = Buffer.alloc(paddedSize(record.length) - record.length)
-  return Buffer.concat([pax, record, padding, encodeHeader({ name: '.wh.removal', type: '0', size: 0 })])
-}
-
-/** `LENGTH KEY=VALUE\n`, where the length counts its own digits. */
-function paxRecord(key: string, value: Buffer): Buffer {
-  const rest = Buffer.byteLength(key) + value.length + 3
-  let length = rest + 1
-  while (String(length).length + rest !== length) length = String(length).length + rest
-  return Buffer.concat([Buffer.from(`${length} ${key}=`), value, Buffer.from('\n')])
+/** An empty file of that name. */
+function entry(path: Buffer): Buffer {
+  return bodylessEntry({ type: '0' }, { path })
 }

@@ -33,6 +33,13 @@ class FolderTarget implements PushTarget {
   removed: string[] = []
   runs = async (_command: string) => ({ exitCode: 0, output: 'unpacked' })
 
+  unfitFolders: string[] = []
+
+  async unfit(folder: string): Promise<CoppiceError | undefined> {
+    if (!this.unfitFolders.includes(folder)) return undefined
+    return new CoppiceError('failed_precondition', 'folder_hidden', `${folder} is hidden.`)
+  }
+
   async space(): Promise<Space | null> {
     return this.room
   }
@@ -106,6 +113,16 @@ describe('a push', () => {
       output: `${SIZE}`,
     })
     expect(target.files).toEqual([])
+  })
+
+  test('waits for its import where the container sees it, and goes nowhere else when a folder was named', async () => {
+    mkdirSync(join(dir, 'box/var/tmp'), { recursive: true })
+    target.unfitFolders = ['/tmp']
+    await pushInto(unsized(), target, { importCommand: 'import {file}', scratch, staged }, Progress.none())
+    expect(target.ran).toEqual([expect.stringMatching(/^import \/var\/tmp\/coppice-\w+\.tar$/)])
+    const named = pushInto(unsized(), target, { folder: '/tmp', scratch, staged }, Progress.none())
+    await expect(named).rejects.toMatchObject({ reason: 'folder_hidden' })
+    expect(readdirSync(join(dir, 'box/var/tmp'))).toEqual([])
   })
 
   test('whose import fails says how it ended, and leaves nothing', async () => {

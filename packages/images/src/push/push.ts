@@ -14,6 +14,9 @@ const CLEAN_UP_MS = 30_000
 /** Bytes a second with which an engine is granted to prepare an export; Docker does 150 MB/s on a busy disk. */
 const PREPARED_PER_SECOND = 5_000_000
 
+/** Where a file waits for its import, the first that is fit. Nodes of kind have a `/tmp` in memory. */
+const PASSING_FOLDERS = ['/tmp', '/var/tmp', '/']
+
 /** An image whose size is known beforehand, as one archive: it needs no scratch file. */
 export interface SizedSource {
   name: string
@@ -40,6 +43,8 @@ export interface PushTarget {
   name: string
   /** By which it is found again, by another process too. */
   id: string
+  /** Why no file can be put into a folder of the container; undefined where one can. */
+  unfit(folder: string, progress: Progress): Promise<CoppiceError | undefined>
   /** Room where a folder of the container is; null when that cannot be known. */
   space(folder: string): Promise<Space | null>
   /** Unpacks a tar of `sizeBytes` into a folder of the container. */
@@ -50,7 +55,7 @@ export interface PushTarget {
 }
 
 export interface PushOptions {
-  /** Folder in the container. Default `/tmp`, where `--import` is given, else `/`. */
+  /** Folder in the container. Default: with an import the first of `/tmp`, `/var/tmp` and `/` that files can be put into, else `/`. */
   folder?: string
   /** Command that takes the file in, `{file}` its path. The file is removed after it, or after its failure. */
   importCommand?: string
@@ -72,7 +77,7 @@ export interface Pushed {
  * file where the size is not known beforehand, none where it is.
  *
  * @throws `resource_exhausted/no_room`, before the export begins or in the middle; `deadline_exceeded/transfer_stalled`,
- * `conflict/source_changed`, `failed_precondition/import_failed`
+ * `conflict/source_changed`, `failed_precondition/import_failed`, and why no file can be put into the folder
  */
 export async function pushInto(
   source: PushSource,
@@ -81,7 +86,7 @@ export async function pushInto(
   progress: Progress,
 ): Promise<Pushed> {
   const { importCommand, scratch } = options
-  const folder = options.folder ?? (importCommand === undefined ? '/' : '/tmp')
+  const folder = await fitFolder(target, options, progress)
   const there = async () => placeIn(target, folder)
   if ('sizeBytes' in source) requireRoom(source.sizeBytes, [await there()])
   else requireRoom(source.estimateBytes, [await scratch.place(), await there()])
@@ -111,6 +116,19 @@ export async function pushInto(
   }
 }
 
+/** Where the file goes: what was asked for, or what does as well for a file that goes again. */
+async function fitFolder(target: PushTarget, options: PushOptions, progress: Progress): Promise<string> {
+  const { folder, importCommand } = options
+  const candidates = folder !== undefined ? [folder] : importCommand === undefined ? ['/'] : PASSING_FOLDERS
+  let fault: CoppiceError | undefined
+  for (const candidate of candidates) {
+    const unfit = await target.unfit(candidate, progress)
+    if (!unfit) return candidate
+    fault ??= unfit
+  }
+  throw fault
+}
+
 async function placeIn(target: PushTarget, folder: string): Promise<Place> {
   const space = await target.space(folder)
   return { name: `${target.name}:${folder}`, space, hint: `coppice image push … ${target.name}:/a/folder/with/room` }
@@ -137,6 +155,7 @@ async function withSize<T>(
     limitMs: limitMs + (estimateBytes / PREPARED_PER_SECOND) * 1000,
     alive: () => source.alive(progress),
   }
+  if (scratch.warning !== undefined) progress.report(scratch.warning)
   progress.report(`Waiting for the export of ${name}`)
   const content = watched(source.open(progress), limitMs, what, preparation)
   const file = await scratch.take(

@@ -18,7 +18,7 @@ test('too little room is refused with both figures and what helps', () => {
     expect.objectContaining({
       code: 'resource_exhausted',
       reason: 'no_room',
-      message: 'there has 1.5 MB free, the image needs 2.0 MB.',
+      message: 'there has 1.4 MiB free, the image needs 1.9 MiB.',
       facts: { where: 'there', neededBytes: 2_000_000, freeBytes: 1_500_000 },
       hint: 'more for there',
     }),

@@ -1,5 +1,6 @@
 import { stat, statfs } from 'node:fs/promises'
 import { CoppiceError } from '@coppice/protocol/wire'
+import { inUnits } from '../units.ts'
 
 /** `f_type` of an overlay. */
 const OVERLAY_MAGIC = 0x794c7630
@@ -49,11 +50,11 @@ export function requireRoom(needed: number, places: Place[]): void {
 /** What a place says that became full although there was room before. */
 export function fullOnTheWay(needed: number, place: Place, cause: unknown): CoppiceError {
   const freeBytes = place.space?.freeBytes ?? null
-  const now = freeBytes === null ? '' : `, ${megabytes(freeBytes)} are free`
+  const now = freeBytes === null ? '' : `, ${inUnits(freeBytes)} are free`
   return new CoppiceError(
     'resource_exhausted',
     'no_room',
-    `${place.name} became full on the way: the image needs ${megabytes(needed)}${now}.`,
+    `${place.name} became full on the way: the image needs ${inUnits(needed)}${now}.`,
     { facts: { where: place.name, neededBytes: needed, freeBytes }, hint: place.hint, cause },
   )
 }
@@ -70,14 +71,10 @@ function noRoom(needed: number, places: Place[]): CoppiceError {
   const where = places.map(({ name }) => name).join(' and ')
   const sentence =
     places.length === 1
-      ? `${where} has ${megabytes(freeBytes)} free, the image needs ${megabytes(needed)}.`
-      : `${where} are on one disk with ${megabytes(freeBytes)} free; the image is there twice and needs ${megabytes(needed)}.`
+      ? `${where} has ${inUnits(freeBytes)} free, the image needs ${inUnits(needed)}.`
+      : `${where} are on one disk with ${inUnits(freeBytes)} free; the image is there twice and needs ${inUnits(needed)}.`
   return new CoppiceError('resource_exhausted', 'no_room', sentence, {
     facts: { where, neededBytes: needed, freeBytes },
     hint: first.hint,
   })
-}
-
-function megabytes(bytes: number): string {
-  return bytes < 1e6 ? `${Math.ceil(bytes / 1000)} kB` : `${(bytes / 1e6).toFixed(1)} MB`
 }

@@ -37,6 +37,23 @@ test('one that cannot be used is named, with what helps', async () => {
   })
 })
 
+test('one that cannot be written to is refused when it is opened, not in the middle of a push', async () => {
+  await expect(open('/nonexistent', { COPPICE_SCRATCH_DIR: '/proc/self' })).rejects.toMatchObject({
+    reason: 'scratch_unusable',
+    facts: { dir: '/proc/self' },
+  })
+})
+
+test('one that can no longer be written to is an error that says so', async () => {
+  const scratch = await open(join(dir, 'gone'))
+  rmSync(join(dir, 'gone'), { recursive: true })
+  await expect(scratch.take((async function* () {})(), 1, Progress.none())).rejects.toMatchObject({
+    code: 'failed_precondition',
+    reason: 'scratch_unusable',
+    hint: expect.stringContaining('COPPICE_SCRATCH_DIR='),
+  })
+})
+
 test('one in memory is used with a warning that says how large it is', async (context) => {
   let tmpfs: string
   try {
@@ -46,7 +63,9 @@ test('one in memory is used with a warning that says how large it is', async (co
     return
   }
   try {
-    await open('/nonexistent', { COPPICE_SCRATCH_DIR: tmpfs })
+    const scratch = await open('/nonexistent', { COPPICE_SCRATCH_DIR: tmpfs })
+    expect(scratch.warning).toBe(warnings[0])
+    expect(readdirSync(tmpfs)).toEqual([])
     expect(warnings).toEqual([expect.stringMatching(/^The scratch folder \/dev\/shm\/.* is a tmpfs of \d+ MiB: /)])
   } finally {
     rmSync(tmpfs, { recursive: true })

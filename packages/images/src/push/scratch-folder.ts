@@ -15,9 +15,12 @@ const MORE_ROOM = 'coppice gateway stop; COPPICE_SCRATCH_DIR=/a/folder/with/room
 /** Where bytes wait whose number has to be known before they are sent on. */
 export class ScratchFolder {
   readonly dir: string
+  /** What people are told who use it: it is in memory. */
+  readonly warning: string | undefined
 
-  private constructor(dir: string) {
+  private constructor(dir: string, warning: string | undefined) {
     this.dir = dir
+    this.warning = warning
   }
 
   /**
@@ -25,9 +28,11 @@ export class ScratchFolder {
    * what killed processes left in it.
    *
    * @param warn told when the folder is in memory, with its size
+   * @throws `failed_precondition/scratch_unusable`
    */
   static async open(fallback: string, warn: (message: string) => void, env = process.env): Promise<ScratchFolder> {
     const dir = env.COPPICE_SCRATCH_DIR || fallback
+    let warning: string | undefined
     try {
       await mkdir(dir, { recursive: true, mode: 0o700 })
       // Files are without a name while they are written: one that has a name belongs to a process that was killed before that.
@@ -35,18 +40,15 @@ export class ScratchFolder {
       const { type, bsize, blocks } = await statfs(dir)
       if (type === TMPFS_MAGIC) {
         const size = ((blocks * bsize) / 1024 ** 2).toFixed(0)
-        warn(
-          `The scratch folder ${dir} is a tmpfs of ${size} MiB: what waits in it is in memory. COPPICE_SCRATCH_DIR names another.`,
-        )
+        warning = `The scratch folder ${dir} is a tmpfs of ${size} MiB: what waits in it is in memory. COPPICE_SCRATCH_DIR names another.`
+        warn(warning)
       }
+      await (await openUnnamed(dir)).close()
     } catch (cause) {
-      throw new CoppiceError('failed_precondition', 'scratch_unusable', `The scratch folder ${dir} cannot be used.`, {
-        facts: { dir, errno: (cause as NodeJS.ErrnoException).code },
-        hint: MORE_ROOM,
-        cause,
-      })
+      // One that is full now may have room when it is needed.
+      if (!isFull(cause)) throw unusable(dir, cause)
     }
-    return new ScratchFolder(dir)
+    return new ScratchFolder(dir, warning)
   }
 
   /** The folder as a place that can become full. */
@@ -58,15 +60,12 @@ export class ScratchFolder {
    * Takes all of a stream into a file without a name, which goes with this process or with `close`, whatever happens first.
    *
    * @param estimateBytes of the whole stream; there may be more or less of it
-   * @throws `resource_exhausted/no_room`
+   * @throws `resource_exhausted/no_room`, `failed_precondition/scratch_unusable`
    */
   async take(chunks: AsyncIterable<Uint8Array>, estimateBytes: number, progress: Progress): Promise<ScratchFile> {
-    const path = join(
-      this.dir,
-      `${PREFIX}${process.pid}-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`,
-    )
-    const file = await open(path, 'wx+', 0o600)
-    await unlink(path)
+    const file = await openUnnamed(this.dir).catch(async (error: unknown) => {
+      throw isFull(error) ? fullOnTheWay(estimateBytes, await this.place(), error) : unusable(this.dir, error)
+    })
     let neededBytes = 0
     try {
       for await (const chunk of chunks) {
@@ -80,6 +79,28 @@ export class ScratchFolder {
       throw isFull(error) ? fullOnTheWay(Math.max(neededBytes, estimateBytes), await this.place(), error) : error
     }
   }
+}
+
+/** A file that goes with its last opener. */
+async function openUnnamed(dir: string): Promise<FileHandle> {
+  const path = join(dir, `${PREFIX}${process.pid}-${Date.now().toString(36)}-${Math.random().toString(36).slice(2)}`)
+  const file = await open(path, 'wx+', 0o600)
+  await unlink(path)
+  return file
+}
+
+function unusable(dir: string, cause: unknown): CoppiceError {
+  const errno = (cause as NodeJS.ErrnoException).code
+  return new CoppiceError(
+    'failed_precondition',
+    'scratch_unusable',
+    `The scratch folder ${dir} cannot be used: ${errno}.`,
+    {
+      facts: { dir, errno },
+      hint: MORE_ROOM,
+      cause,
+    },
+  )
 }
 
 function isFull(error: unknown): boolean {

@@ -91,7 +91,7 @@ export function statusFault(
     })
   }
   if (status === 404) {
-    return new CoppiceError('not_found', 'not_in_registry', `${host} has no ${what}${quoted}.`, { facts })
+    return new CoppiceError('not_found', 'not_in_registry', `${host} does not have ${what}${quoted}.`, { facts })
   }
   if (status === 429) {
     const fault = new CoppiceError(

@@ -8,6 +8,7 @@ import { MAX_JSON_BYTES } from '../store/blobs.ts'
 import { digestOf } from '../store/digest.ts'
 import { Intake, type StoreFolders } from '../store/intake.ts'
 import {
+  checkConfigSize,
   checkLayerTypes,
   type Descriptor,
   isIndex,
@@ -90,6 +91,7 @@ async function pull(
   if (chosen.digest !== top.descriptor.digest) found = await fetchManifest(client, chosen.digest, chosen, progress)
   const manifest = parseManifest(found.bytes, `The manifest ${chosen.digest}`)
   checkLayerTypes(manifest.layers)
+  checkConfigSize(manifest)
   await intake.requireRoomFor([manifest.config, ...manifest.layers])
   await copyBlobs(client, [manifest.config, ...manifest.layers], intake, progress)
   const config = parseConfig(await intake.readSmall(manifest.config.digest), 'The image config')

@@ -76,6 +76,8 @@ export class BlobDraft {
   }
 
   write(chunk: Buffer): void {
+    // Its number may be another file's by now.
+    if (!this.#open) throw new Error(`${this.path} is closed`)
     this.#hash.update(chunk)
     faults(this.path, () => {
       for (let at = 0; at < chunk.length; ) at += writeSync(this.#file, chunk, at)

@@ -1,3 +1,4 @@
+import { renameSync } from 'node:fs'
 import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf } from '../faults.ts'
@@ -5,6 +6,9 @@ import { hexOf } from './digest.ts'
 
 /** Age after which a download that nobody went on with is given up: 7 days. */
 const MAX_AGE_MS = 7 * 24 * 3600 * 1000
+
+/** Behind the name of one that is being removed. */
+const REMOVED = '.removed'
 
 /**
  * Blobs that have come in part, named by the digest that they shall have. Nothing counts that is here; whoever goes on with
@@ -36,15 +40,21 @@ export class Partials {
     return found?.size ?? 0
   }
 
-  /** Removes those for which `doomed` is true, and returns how many and their bytes. */
+  /**
+   * Removes those for which `doomed` is true, and returns how many and their bytes. One is out of its place in the step of the event
+   * loop in which that was asked: whoever begins to download the blob after that begins anew, in a file of its own.
+   */
   async remove(doomed: (digest: string, changedMs: number) => boolean): Promise<{ count: number; bytes: number }> {
     const removed = { count: 0, bytes: 0 }
     for (const name of await readdir(this.dir)) {
       const path = join(this.dir, name)
       try {
         const info = await stat(path)
-        if (!doomed(`sha256:${name}`, info.mtimeMs)) continue
-        await rm(path, { force: true, recursive: true })
+        const killed = name.endsWith(REMOVED)
+        if (!killed && !doomed(`sha256:${name}`, info.mtimeMs)) continue
+        const gone = killed ? path : `${path}${REMOVED}`
+        if (!killed) renameSync(path, gone)
+        await rm(gone, { force: true, recursive: true })
         removed.count++
         removed.bytes += info.size
       } catch (error) {

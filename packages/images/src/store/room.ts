@@ -1,6 +1,7 @@
 import { type StatsFs, statfsSync } from 'node:fs'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { MORE_ROOM } from '../faults.ts'
+import { inUnits } from '../units.ts'
 
 /**
  * Refuses work for which the store has no room, before it begins. A file system that does not say what is free is given a try.
@@ -16,7 +17,7 @@ export function requireStoreRoom(dir: string, needed: number, what: string): voi
   throw new CoppiceError(
     'resource_exhausted',
     'disk_full',
-    `The image store in ${dir} has ${megabytes(free)} free, and ${what} needs ${megabytes(needed)}.`,
+    `The image store in ${dir} has ${inUnits(free)} free, and ${what} needs ${inUnits(needed)}.`,
     { retryable: true, facts: { path: dir, neededBytes: needed, freeBytes: free }, hint: MORE_ROOM },
   )
 }
@@ -32,5 +33,3 @@ export function freeBytes(dir: string): number | undefined {
   // Some network file systems and stacked ones say 0 of 0.
   return found.blocks === 0 ? undefined : found.bavail * found.bsize
 }
-
-const megabytes = (bytes: number) => `${(bytes / 1e6).toFixed(1)} MB`

@@ -1,5 +1,7 @@
 import { CoppiceError, type ImageConfig } from '@coppice/protocol/wire'
 import { z } from 'zod'
+import { badArchive } from '../faults.ts'
+import { MAX_JSON_BYTES } from './blobs.ts'
 
 /** Media types that are written. */
 export const MediaType = {
@@ -22,6 +24,8 @@ export const REF_NAME = 'org.opencontainers.image.ref.name'
 export const SOURCE = 'dev.coppice.image.source'
 /** Which registries have it, in the store's own index: references with commas between. */
 export const PLACES = 'dev.coppice.image.places'
+/** Archives that it came from, in the store's own index: JSON, see `KnownArchive`. */
+export const ARCHIVES = 'dev.coppice.image.archives'
 /** When it was put into the store, Unix milliseconds, in the store's own index. */
 export const IMPORTED_AT = 'dev.coppice.image.imported-at'
 
@@ -86,13 +90,26 @@ export const parseIndex = (bytes: Buffer, what: string): Index => parseJson(Inde
 export const parseManifest = (bytes: Buffer, what: string): Manifest => parseJson(ManifestSchema, bytes, what)
 export const parseConfig = (bytes: Buffer, what: string): ConfigBlob => parseJson(ConfigBlobSchema, bytes, what)
 
+/** What is told of what is wrong with one file. */
+const MAX_ISSUES = 5
+
+/** Throws `invalid_argument/malformed_image` for a config that is too large to be read, before it is brought in. */
+export function checkConfigSize({ config }: Manifest): void {
+  if (config.size <= MAX_JSON_BYTES) return
+  throw badArchive('malformed_image', `The image's config has ${config.size} bytes, which is too large.`, {
+    limit: MAX_JSON_BYTES,
+  })
+}
+
 /** JSON from outside. Throws `invalid_argument/malformed_image`. */
 export function parseJson<T>(schema: z.ZodType<T>, bytes: Buffer, what: string): T {
   try {
     return schema.parse(JSON.parse(bytes.toString('utf8')))
   } catch (cause) {
-    const detail = cause instanceof z.ZodError ? z.prettifyError(cause) : String(cause)
-    throw new CoppiceError('invalid_argument', 'malformed_image', `${what} cannot be read: ${detail}`, { cause })
+    // Each of 100,000 layers may have something wrong with it.
+    const detail =
+      cause instanceof z.ZodError ? z.prettifyError({ issues: cause.issues.slice(0, MAX_ISSUES) }) : String(cause)
+    throw badArchive('malformed_image', `${what} cannot be read: ${detail}`)
   }
 }
 

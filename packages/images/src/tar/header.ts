@@ -81,12 +81,13 @@ export function checkedSize(value: number): number {
 /** The largest size that fits the octal field: 8 GiB less one byte. */
 const MAX_OCTAL_SIZE = 0o77777777777
 
-/** A ustar header block for a file, folder or pax header of ours: root's, mode 0644 or 0755, of no particular time. */
-export function encodeHeader(entry: { name: string; type: '0' | '5' | 'x'; size: number }): Buffer {
+/** A ustar header block for a file, folder or pax header of ours: root's, mode 0644 or 0755 or as given, of no particular time. */
+export function encodeHeader(entry: { name: string; type: '0' | '5' | 'x'; size: number; mode?: number }): Buffer {
   const block = Buffer.alloc(BLOCK)
   if (Buffer.byteLength(entry.name) > 100) throw new RangeError('names of more than 100 bytes need a pax header')
   block.write(entry.name, 0)
-  block.write(entry.type === '5' ? '0000755\0' : '0000644\0', 100)
+  const mode = entry.mode ?? (entry.type === '5' ? 0o755 : 0o644)
+  block.write(`${mode.toString(8).padStart(7, '0')}\0`, 100)
   block.write('0000000\x000000000\0', 108)
   if (entry.size <= MAX_OCTAL_SIZE) {
     block.write(`${entry.size.toString(8).padStart(11, '0')}\0`, 124)

@@ -1,7 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -40,12 +39,12 @@ export class RegistryServer {
 
   static async start(options: RegistryServerOptions = {}): Promise<RegistryServer> {
     const dir = await mkdtemp(join(tmpdir(), 'coppice-registry-'))
-    const host = `127.0.0.1:${await freePort()}`
     const config: Record<string, unknown> = {
       version: '0.1',
-      log: { level: 'error', accesslog: { disabled: true } },
+      log: { level: 'info', accesslog: { disabled: true } },
       storage: { filesystem: { rootdirectory: join(dir, 'data') }, delete: { enabled: true } },
-      http: { addr: host, secret: 'of this test', ...(options.tls && { tls: tlsConfig(options.tls) }) },
+      // A port that was free a moment ago may be another's by now: it says which one it has got.
+      http: { addr: '127.0.0.1:0', secret: 'of this test', ...(options.tls && { tls: tlsConfig(options.tls) }) },
     }
     if (options.login) {
       const { username, password } = options.login
@@ -55,10 +54,10 @@ export class RegistryServer {
     }
     // JSON is YAML.
     await writeFile(join(dir, 'config.yml'), JSON.stringify(config))
-    const child = spawn('docker-registry', ['serve', join(dir, 'config.yml')], { stdio: 'ignore' })
-    const server = new RegistryServer(host, child, dir)
-    await server.#answers()
-    return server
+    const log = await open(join(dir, 'log'), 'a')
+    const child = spawn('docker-registry', ['serve', join(dir, 'config.yml')], { stdio: ['ignore', log.fd, log.fd] })
+    await log.close()
+    return new RegistryServer(await listening(child, join(dir, 'log')), child, dir)
   }
 
   async stop(): Promise<void> {
@@ -69,29 +68,20 @@ export class RegistryServer {
     }
     await rm(this.#dir, { recursive: true, force: true })
   }
+}
 
-  async #answers(): Promise<void> {
-    for (let attempt = 0; attempt < 200; attempt++) {
-      if (this.#process.exitCode !== null) throw new Error(`docker-registry ended with ${this.#process.exitCode}`)
-      // One that speaks TLS answers this too: that it does.
-      const up = await fetch(`http://${this.host}/v2/`).catch(() => undefined)
-      await up?.arrayBuffer()
-      if (up) return
-      await delay(50)
-    }
-    throw new Error('docker-registry does not answer')
+/** Where it listens, once it does. */
+async function listening(child: ChildProcess, log: string): Promise<string> {
+  for (;;) {
+    const text = await readFile(log, 'utf8')
+    const found = /listening on (127\.0\.0\.1:\d+)/.exec(text)?.[1]
+    if (found) return found
+    const ended = child.exitCode ?? child.signalCode
+    if (ended !== null) throw new Error(`docker-registry ended with ${ended}:\n${text}`)
+    await delay(20)
   }
 }
 
 function tlsConfig({ certificate, key, clientAuthority }: NonNullable<RegistryServerOptions['tls']>) {
   return { certificate, key, ...(clientAuthority !== undefined && { clientcas: [clientAuthority] }) }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' && address ? address.port : 0
 }

@@ -162,6 +162,31 @@ describe('unpacked layers', () => {
     expect((await lstat(join(layers[1] ?? '', 'gone'))).nlink).toBeGreaterThan(1)
   })
 
+  it('leave the folders in which something is deleted the times, modes and owners that the layer gives them', async () => {
+    const old = '-12345.678901234'
+    const folder = (name: string, mtime: string, more: Partial<TestEntry> = {}): TestEntry => ({
+      ...{ name, type: '5', ...more },
+      pax: { mtime },
+    })
+    const [layer = ''] = await unpack(
+      await importTar([
+        folder('./', '1234567890.123456789'),
+        folder('d/', '1000000001.000000007', { mode: 0o2750, uid: 12, gid: 34 }),
+        folder('d/\xff\xfe/', '1000000002.5', { mode: 0o1777 }),
+        folder('opaque/', old),
+        ...['.wh.a', 'd/.wh.a', 'd/.wh.b', 'd/\xff\xfe/.wh.c', 'opaque/.wh..wh..opq'].map((name) => ({ name })),
+        // A folder that the layer does not bring.
+        { name: 'opaque/made/.wh.d' },
+      ]),
+    )
+    expect(sh(`stat -c '%n %a %u %g %.9Y' . d d/*/ opaque`, layer).trim().split('\n')).toEqual([
+      `. 755 ${BASE} ${BASE} 1234567890.123456789`,
+      `d 2750 ${BASE + 12} ${BASE + 34} 1000000001.000000007`,
+      `d/\xff\xfe/ 1777 ${BASE} ${BASE} 1000000002.500000000`,
+      `opaque 755 ${BASE} ${BASE} ${old}`,
+    ])
+  })
+
   it('hide everything below when the root itself is opaque', async () => {
     const layers = await unpack(await importTar([{ name: 'old' }], [{ name: '.wh..wh..opq' }, { name: 'new' }]))
     expect(sh('getfattr -n trusted.overlay.opaque --only-values .', layers[1])).toBe('y')

@@ -3,6 +3,7 @@ import type { Progress } from '@coppice/protocol/wire'
 import { badArchive, errnoOf } from '../faults.ts'
 import { runChecked } from '../host/run.ts'
 import type { LayerRemovals } from '../tar/layer-rules.ts'
+import { FolderTimes } from './folder-times.ts'
 
 /** Hard links that one whiteout may have: ext4 allows 65,000. */
 const LINKS_PER_NODE = 30_000
@@ -10,7 +11,8 @@ const LINKS_PER_NODE = 30_000
 /**
  * Turns what a layer deletes into what overlayfs understands: a character device 0/0 for a name that is gone, the attribute
  * `trusted.overlay.opaque` for a folder that hides everything below. Runs as the host's root, which alone may do that, on a
- * folder that nobody else can reach; every folder on the way is looked at first, so that no symlink is followed.
+ * folder that nobody else can reach; every folder on the way is looked at first, so that no symlink is followed. The folders keep
+ * the times that the layer gives them.
  */
 export async function applyRemovals(
   root: string,
@@ -20,24 +22,29 @@ export async function applyRemovals(
   progress: Progress,
 ): Promise<void> {
   const opaque: Buffer[] = []
+  const times = new FolderTimes(root)
   for (const folder of removals.opaque) {
-    await ensureFolder(root, folder, uidBase)
+    await ensureFolder(root, folder, uidBase, times)
     opaque.push(pathIn(root, folder))
   }
   const nodes = new WhiteoutNodes(spare, progress)
   try {
     for (const name of removals.whiteouts) {
-      await ensureFolder(root, name.slice(0, Math.max(0, name.lastIndexOf('/'))), uidBase)
+      const folder = name.slice(0, Math.max(0, name.lastIndexOf('/')))
+      await ensureFolder(root, folder, uidBase, times)
       const path = pathIn(root, name)
       const kind = await kindOf(path)
       // The layer deletes and adds the same name. A file replaces by itself; a folder must not show the old one through.
       if (kind === 'folder') opaque.push(path)
-      else if (kind === 'nothing') await nodes.put(path)
+      if (kind !== 'nothing') continue
+      await times.remember(folder)
+      await nodes.put(path)
     }
   } finally {
     await nodes.close()
   }
   if (opaque.length > 0) await markOpaque(root, opaque, progress)
+  await times.restore(progress)
 }
 
 /** One device node is made by `mknod`, all others are hard links to it: a process for each would cost 1 ms each. */
@@ -85,7 +92,7 @@ function escapeBytes(path: Buffer): string {
 }
 
 /** Makes the folders that a deletion lies in, where the layer does not bring them itself. */
-async function ensureFolder(root: string, folder: string, uidBase: number): Promise<void> {
+async function ensureFolder(root: string, folder: string, uidBase: number, times: FolderTimes): Promise<void> {
   const parts = folder === '' ? [] : folder.split('/')
   for (let depth = 1; depth <= parts.length; depth++) {
     const path = pathIn(root, parts.slice(0, depth).join('/'))
@@ -94,6 +101,7 @@ async function ensureFolder(root: string, folder: string, uidBase: number): Prom
       throw badArchive('archive_symlink_escape', 'The archive deletes a name below something that is no folder.')
     }
     if (kind === 'folder') continue
+    await times.remember(parts.slice(0, depth - 1).join('/'))
     await mkdir(path, { mode: 0o755 })
     await chown(path, uidBase, uidBase)
   }

@@ -1,10 +1,12 @@
 import { createReadStream } from 'node:fs'
 import { realpath, stat } from 'node:fs/promises'
 import { CoppiceError } from '@coppice/protocol/wire'
+import type { GatewayConnection } from '../connection.ts'
 import type { BroughtImage } from '../image-events.ts'
 import type { Images, ImportOptions } from '../images.ts'
 import { localError } from '../local-upload.ts'
 import { pack, readExactly } from '../tar/pack.ts'
+import { knownArchive } from './known-archive.ts'
 import { type ArchivePlace, isLayout, nameOfFile } from './recognise.ts'
 
 /** How much of a fifo is read at once, bytes. */
@@ -12,6 +14,7 @@ const READ_BYTES = 1024 * 1024
 
 /** See `Images.importPath`. */
 export async function importPath(
+  connection: GatewayConnection,
   images: Images,
   place: string | ArchivePlace,
   options: ImportOptions,
@@ -24,23 +27,34 @@ export async function importPath(
   if (found.isDirectory()) {
     if (kind !== 'oci' && kind !== 'file') throw notAnArchive(path)
     if (!isLayout(path)) throw notALayout(path)
+    options.onKnown?.(false)
     return images.import(localFaults(pack(await realpath(path)), path), { ...common, format: 'oci-archive' })
   }
   if (kind === 'oci') throw notALayout(path)
-  const source = found.isFile() ? readExactly(path, found.size) : createReadStream(path, { highWaterMark: READ_BYTES })
-  return images.import(localFaults(source, path), {
-    format: kind === 'file' ? 'auto' : kind,
-    ...(found.isFile() ? { size: found.size } : {}),
-    ...common,
+  const archive = { format: kind === 'file' ? ('auto' as const) : kind, ...common }
+  const send = (source: AsyncIterable<Buffer>, size?: number) => {
+    options.onKnown?.(false)
+    return images.import(localFaults(source, path), { ...archive, size })
+  }
+  if (!found.isFile()) return send(createReadStream(path, { highWaterMark: READ_BYTES }))
+  const known = await knownArchive(connection, path, found.size, archive).catch((error: unknown) => {
+    throw asLocalFault(error, path)
   })
+  if (!known) return send(readExactly(path, found.size), found.size)
+  options.onKnown?.(true)
+  return known
 }
 
 async function* localFaults(source: AsyncIterable<Buffer>, path: string): AsyncGenerator<Buffer> {
   try {
     yield* source
   } catch (error) {
-    throw error instanceof CoppiceError ? error : localError(error as NodeJS.ErrnoException, path)
+    throw asLocalFault(error, path)
   }
+}
+
+function asLocalFault(error: unknown, path: string): CoppiceError {
+  return error instanceof CoppiceError ? error : localError(error as NodeJS.ErrnoException, path)
 }
 
 function notALayout(path: string): CoppiceError {

@@ -16,6 +16,8 @@ export interface Taken {
   as: 'build' | 'archive' | 'image' | 'checkpoint' | 'pull'
   /** The folder, file or reference as it was given; the id of a checkpoint. */
   source: string
+  /** Of an archive: it was not sent, because the gateway has imported the same before. */
+  known?: true
 }
 
 /** Who is told what happens until there is an image. */
@@ -48,8 +50,9 @@ export async function withImage<T extends { image: string }>(
       return use(built.name)
     }
     case 'archive': {
-      onTaken?.({ as: 'archive', source: source.place.path })
-      const brought = await images.importPath(source.place, { ...source.options, onProgress, signal })
+      const onKnown = (known: boolean) =>
+        onTaken?.({ as: 'archive', source: source.place.path, ...(known && { known }) })
+      const brought = await images.importPath(source.place, { ...source.options, onProgress, onKnown, signal })
       return use(brought.name)
     }
     case 'engine': {

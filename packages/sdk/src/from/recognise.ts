@@ -73,7 +73,7 @@ function ofPlace(text: string, place: ImagePlace): FromText {
       })
     default:
       throw new CoppiceError('unsupported', 'image_source', `Nothing is made from ${text}.`, {
-        hint: 'coppice image import SRC --name NAME',
+        hint: `${place.kind === 'container' ? `docker export ${place.name} | ` : ''}coppice image import - --name NAME`,
       })
   }
 }
