@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { PrivateDocker } from '@coppice/engines/testing'
 import { makeBusyboxArchive, RegistryServer } from '@coppice/images/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { CoppiceCommand, type RunningCommand } from '../support/command.ts'
+import { CoppiceCommand, RunningCommand } from '../support/command.ts'
 import { GatewayProcess, makeHome } from '../support/gateway-process.ts'
 import { growthOf } from '../support/growth.ts'
 import { hostProcesses } from '../support/host.ts'
@@ -60,6 +60,11 @@ describe('a folder with a Dockerfile', { timeout: 180_000 }, () => {
       writeFileSync(join(made, name), text)
     }
     return made
+  }
+  /** Files below these folders that hold this. */
+  const filesWith = async (text: string, folders: string[]): Promise<string[]> => {
+    const found = new RunningCommand('grep', ['-rlF', '-D', 'skip', '-e', text, ...folders], process.env, '')
+    return (await found.ended).stdout.split('\n').filter(Boolean)
   }
   const names = async () => (await world.client.images.list()).map(({ name }) => name)
   const shown = (command: RunningCommand, text: RegExp) =>
@@ -176,6 +181,60 @@ describe('a folder with a Dockerfile', { timeout: 180_000 }, () => {
     }
   })
 
+  test('may be given secrets, of which nothing stays: not in the image, the gateway’s home or log, nor in the engine', async (context) => {
+    const engine = needs(context)
+    const [file, variable] = [randomBytes(24).toString('hex'), randomBytes(24).toString('hex')]
+    const secret = join(dir, 'secret')
+    writeFileSync(secret, file)
+    const made = folder({
+      Dockerfile: `FROM busybox:1
+        RUN --mount=type=secret,id=file cut -c -8 /run/secrets/file > /begins
+        RUN --mount=type=secret,id=variable,target=/v cut -c -8 /v >> /begins; ls /run/secrets >> /begins; true`,
+    })
+    const flags = ['--name', 'with-secrets', '--secret', `id=file,src=${secret}`, '--secret', 'id=variable,env=WORD']
+    const asking = new CoppiceCommand(world.gateway.home)
+    asking.env.WORD = variable
+    const built = await asking.run(['image', 'build', made, ...flags])
+    expect(built).toMatchObject({ code: 0, stdout: 'with-secrets\n' })
+    const box = await world.create({ from: 'with-secrets' })
+    expect((await box.exec('cat /begins')).stdout).toBe(`${file.slice(0, 8)}\n${variable.slice(0, 8)}\n`)
+    rmSync(secret)
+    // Running it has unpacked its layers there too.
+    const looked = [world.gateway.home, join(engine.dir, 'data')]
+    for (const word of [file, variable]) {
+      expect(await filesWith(word, looked)).toEqual([])
+      expect(built.stderr).not.toContain(word)
+    }
+    // What is looked for that way is found where it is.
+    expect(await filesWith(file.slice(0, 8), looked)).not.toEqual([])
+    await box.remove()
+  })
+
+  test('leaves its name in the engine when the gateway is killed, and the next one of this home removes that alone', async (context) => {
+    const engine = needs(context)
+    const gateway = new GatewayProcess(makeHome(), { DOCKER_HOST: `unix://${engine.socket}` })
+    const others = ['coppice-build:00000000-11111111-2222222222222222', 'coppice-build:mine']
+    const left = async () => (await said('images', 'coppice-build', '--format', '{{.Tag}}')).split('\n').filter(Boolean)
+    try {
+      await gateway.start()
+      for (const name of others) await engine.run('tag', 'busybox:1', name)
+      const made = folder({ Dockerfile: 'FROM busybox:1\nCOPY big /big\n' })
+      writeFileSync(join(made, 'big'), randomBytes(64 * MiB))
+      const building = new CoppiceCommand(gateway.home).start(['image', 'build', made, '--name', 'cut'])
+      // From its name on the engine has done, and the gateway takes it out.
+      await expect.poll(left, { timeout: 60_000, interval: 20 }).toHaveLength(3)
+      await gateway.kill()
+      expect((await building.ended).code).not.toBe(0)
+      expect(await left()).toHaveLength(3)
+      await gateway.start()
+      await expect.poll(left, { timeout: 20_000 }).toEqual(others.map((name) => name.split(':')[1]))
+      await expect.poll(() => readdirSync(join(gateway.home, 'scratch'))).toEqual([])
+    } finally {
+      await gateway.dispose()
+      for (const name of others) await engine.run('rmi', '--no-prune', name)
+    }
+  })
+
   test('of 1 GiB is sent with the gateway’s memory flat', async (context) => {
     needs(context)
     const made = folder({ Dockerfile: 'FROM busybox:1\nRUN echo built\n' })
@@ -193,6 +252,40 @@ describe('a folder with a Dockerfile', { timeout: 180_000 }, () => {
     expect(grown.gateway).toBeLessThanOrEqual(64 * MiB)
     rmSync(made, { recursive: true })
     await said('builder', 'prune', '--all', '--force')
+  })
+
+  test('may build on such an image by the classic builder too, which is told of its registry alone', async (context) => {
+    const engine = needs(context)
+    const missing = await RegistryServer.missing()
+    if (missing) context.skip(missing)
+    const registry = await RegistryServer.start({ login: { username: 'me', password: 'my word' } })
+    const config = join(dir, 'classic-config')
+    const env = { DOCKER_HOST: `unix://${engine.socket}`, DOCKER_BUILDKIT: '0', DOCKER_CONFIG: config }
+    const gateway = new GatewayProcess(makeHome(), env)
+    try {
+      const name = `${registry.host}/team/base:1`
+      await engine.run('tag', 'busybox:1', name)
+      await engine.run('login', '--username', 'me', '--password', 'my word', registry.host)
+      expect((await engine.run('push', name)).exitCode).toBe(0)
+      await engine.run('logout', registry.host)
+      await engine.run('rmi', '--no-prune', name)
+      mkdirSync(config)
+      const auths = { [registry.host]: { auth: Buffer.from('me:my word').toString('base64') } }
+      writeFileSync(join(config, 'config.json'), JSON.stringify({ auths }))
+      await gateway.start()
+      const made = folder({ Dockerfile: 'ARG HOST\nFROM $HOST/team/base:1\nENV ON=it\n' })
+      const asked = ['image', 'build', made, '--name', 'on-private', '--build-arg', `HOST=${registry.host}`]
+      const built = await new CoppiceCommand(gateway.home).run(asked)
+      expect(built).toMatchObject({ code: 0, stdout: 'on-private\n' })
+      expect(`${gateway.log()}${built.stderr}`).not.toMatch(/my word|bXk6bXkgd29yZA/)
+      const refused = await new CoppiceCommand(gateway.home).run([...asked, '--secret', 'id=HOME', '--no-cache'])
+      expect(refused).toMatchObject({ code: 125, stderr: expect.stringContaining('unsupported/build_secrets') })
+      await engine.run('rmi', '--no-prune', name)
+      await engine.run('image', 'prune', '--force')
+    } finally {
+      await gateway.dispose()
+      await registry.stop()
+    }
   })
 
   test('is built by the classic builder when the gateway’s environment says so', async (context) => {

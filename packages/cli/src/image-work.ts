@@ -23,12 +23,12 @@ export async function imageWork<T>(cli: Cli, work: (gateway: Coppice, options: W
 }
 
 /** What an image was taken for, in words. */
-export function describeTaken({ as, source }: Taken): string {
+export function describeTaken({ as, source, known }: Taken): string {
   switch (as) {
     case 'build':
       return `build of ${source}`
     case 'archive':
-      return `archive ${source}`
+      return known ? `archive ${source}, imported before: not sent again` : `archive ${source}`
     case 'image':
       return `image ${source}`
     case 'checkpoint':

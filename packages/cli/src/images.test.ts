@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { CoppiceError } from '@coppice/sdk'
@@ -112,6 +112,42 @@ describe('image export', () => {
     expect(readdirSync(scratch)).toEqual([])
   })
 
+  it('writes to standard output by any name of an archive', async () => {
+    gateway.archive = Buffer.from('archive')
+    for (const target of ['-', 'docker-archive:-', 'oci-archive:-']) {
+      expect(await run('image', 'export', 'base', target)).toMatchObject({ code: 0, out: 'archive' })
+    }
+    expect(gateway.of('export').map(({ query }) => query.get('format'))).toEqual([
+      null,
+      'docker-archive',
+      'oci-archive',
+    ])
+    expect(existsSync('-')).toBe(false)
+  })
+
+  it('refuses a folder, before the gateway is asked', async () => {
+    const { code, err } = await run('image', 'export', 'base', scratch)
+    expect(code).toBe(125)
+    expect(err).toContain(`${scratch} is a folder`)
+    expect(err).toContain(`coppice image export base oci:${scratch}`)
+    expect(gateway.calls).toEqual([])
+  })
+
+  it('does not take a transport that it does not serve for the name of a file', async () => {
+    const { code, err } = await run('image', 'export', 'base', `dir:${scratch}/x`)
+    expect(code).toBe(125)
+    expect(err).toContain('unsupported/image_transport')
+    expect(err).toContain(`coppice image export base image.tar && skopeo copy oci-archive:image.tar dir:${scratch}/x`)
+    expect((await run('image', 'push', 'base', 'dir:x')).err).toContain('skopeo copy oci-archive:image.tar dir:x')
+  })
+
+  it('to what is called like a registry says how that is reached', async () => {
+    const { code, err } = await run('image', 'export', 'base', 'ghcr.io/me/app:1')
+    expect(code).toBe(125)
+    expect(err).toContain('coppice image push base ghcr.io/me/app:1')
+    expect(gateway.calls).toEqual([])
+  })
+
   it('and push name each other for the places that they do not serve', async () => {
     expect((await run('image', 'export', 'base', 'container:x')).err).toContain('coppice image push base container:x')
     expect((await run('image', 'push', 'base', 'oci:dir')).err).toContain('coppice image export base oci:dir')
@@ -122,6 +158,13 @@ describe('image export', () => {
 describe('image push', () => {
   it('prints where the archive is that it has left in a container', async () => {
     expect(await run('image', 'push', 'app', 'container:x:/images')).toMatchObject({ code: 0, out: '/tmp/x.tar\n' })
+  })
+
+  it('of an image of an engine goes into containers alone, and says how it goes elsewhere', async () => {
+    const { code, err } = await run('image', 'push', 'docker-daemon:app:1', 'ghcr.io/a/b')
+    expect(code).toBe(125)
+    expect(err).toContain('coppice image pull docker-daemon:app:1')
+    expect(gateway.calls).toEqual([])
   })
 
   it.each([
@@ -153,6 +196,46 @@ describe('image build', () => {
     const { code, out, err } = await run('image', 'build', appFolder(), '-t', 'app')
     expect({ code, out }).toEqual({ code: 1, out: '' })
     expect(err).toContain('The build failed at RUN false: status 1.')
+  })
+
+  it('reads secrets from files and variables, as `docker build` names them', async () => {
+    writeFileSync(join(scratch, '.npmrc'), 'of a file')
+    vi.stubEnv('TOKEN', 'of a variable')
+    const specs = [`id=npm,src=${join(scratch, '.npmrc')}`, 'id=a,env=TOKEN', 'type=env,id=b,src=TOKEN', 'id=TOKEN']
+    const { code } = await run('image', 'build', appFolder(), ...specs.flatMap((spec) => ['--secret', spec]))
+    expect(code).toBe(0)
+    const [call] = gateway.of('build')
+    expect(call?.query.getAll('secret')).toEqual(['npm:9', 'a:13', 'b:13', 'TOKEN:13'])
+    expect(call?.body.subarray(0, 22).toString()).toBe('of a fileof a variable')
+  })
+
+  it.each([
+    ['id=npm,src=/nowhere/at/all', 'local_file_not_found'],
+    ['id=npm,env=NOT_SET_ANYWHERE', 'NOT_SET_ANYWHERE'],
+    ['src=x', 'needs an id'],
+    ['my-password', 'src='],
+    ['id=a b,env=PATH', 'bad_build_secret'],
+  ])('refuses the secret %s', async (spec, said) => {
+    const { code, err } = await run('image', 'build', appFolder(), '--secret', spec)
+    expect(code).toBe(125)
+    expect(err).toContain(said)
+    expect(err).not.toContain('my-password')
+    expect(gateway.calls).toEqual([])
+  })
+
+  it('of what is no folder, or without a name, is refused before a gateway is started', async () => {
+    vi.stubEnv('COPPICE_URL', '')
+    const file = join(appFolder(), 'Dockerfile')
+    for (const [argv, said] of [
+      [[file], `--file ${file} ${join(file, '..')}`],
+      [[join(scratch, 'nowhere')], 'There is no'],
+      [[join(file, '..'), '-t', ''], '--name needs a name'],
+    ] as const) {
+      const { code, err } = await run('image', 'build', ...argv)
+      expect(code).toBe(125)
+      expect(err).toContain(said)
+      expect(err).not.toContain('Starting a gateway')
+    }
   })
 
   it('that cannot begin ends with 125', async () => {
@@ -194,6 +277,13 @@ describe('create --from', () => {
   it('says nothing of the image that everybody gets', async () => {
     expect(await run('create')).toEqual({ code: 0, out: 'sb-1\n', err: '' })
   })
+})
+
+it('image rm removes all that are named, and goes on after one that cannot be removed', async () => {
+  gateway.names.add('a').add('b')
+  const { code, out, err } = await run('image', 'rm', 'a', 'none', 'b')
+  expect({ code, out }).toEqual({ code: 125, out: 'a\nb\n' })
+  expect(err).toContain('There is no image "none"')
 })
 
 it('image prune says what went', async () => {

@@ -4,6 +4,7 @@ import { interruptible } from '../interrupt.ts'
 
 interface Flags {
   name?: string
+  key?: string
   json?: boolean
 }
 
@@ -16,6 +17,7 @@ export function register(program: Command, cli: Cli): void {
     )
     .argument('<sandbox>', 'id or name')
     .option('--name <name>', 'a name to call it by, unique among checkpoints')
+    .option('--key <key>', 'idempotency key: the same key never makes two checkpoints')
     .option('--json', 'print all that is known of it as one JSON value')
     .addHelpText(
       'after',
@@ -28,9 +30,9 @@ Examples:
     .action((name: string, flags: Flags) => cli.finish(flags, () => checkpoint(cli, name, flags)))
 }
 
-async function checkpoint(cli: Cli, sandbox: string, { name, json }: Flags): Promise<void> {
+async function checkpoint(cli: Cli, sandbox: string, { name, key, json }: Flags): Promise<void> {
   const handle = await cli.sandbox(sandbox)
-  const info = await interruptible((signal) => handle.checkpoint({ name, signal }))
+  const info = await interruptible((signal) => handle.checkpoint({ name, key, signal }))
   if (json) cli.printJson(info)
   else cli.print(info.id)
 }

@@ -27,6 +27,7 @@ export function register(program: Command, cli: Cli): void {
     )
   gateway
     .command('start')
+    .summary('start the gateway in the background')
     .description('Start the gateway in the background, and return when it answers. One that runs already is a success.')
     .option('--foreground', 'stay, and log here')
     .option('--port <number>', 'port on loopback (default: any free one)')
@@ -41,10 +42,12 @@ export function register(program: Command, cli: Cli): void {
     .action((flags: StartFlags) => cli.finish({}, () => start(cli, flags)))
   gateway
     .command('stop')
+    .summary('end the gateway; the sandboxes go on')
     .description('End the gateway. The sandboxes go on.')
     .action(() => cli.finish({}, () => stop(cli)))
   gateway
     .command('status')
+    .summary('where the gateway is and what it can do')
     .description('Where the gateway is, what it can do, how many sandboxes it has.')
     .option('--json', 'one JSON value with at least pid, url, version, home')
     .action((flags: { json?: boolean }) => cli.finish(flags, () => gatewayStatus(cli, flags)))

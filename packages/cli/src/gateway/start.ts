@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { closeSync, fstatSync, mkdirSync, openSync, readSync } from 'node:fs'
 import { constants } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Coppice, CoppiceError, type GatewayRecord, runningGateway } from '@coppice/sdk'
 import { gatewayEntry } from './entry.ts'
 
@@ -83,9 +83,11 @@ async function firstAnswer(child: ChildProcess, home: string, logTail: () => str
     if (running) return running
     const { exitCode, signalCode } = child
     if ((exitCode !== null && exitCode !== EXIT_ALREADY_RUNNING) || signalCode !== null || child.pid === undefined) {
-      throw new CoppiceError('unavailable', 'gateway_failed', `The gateway did not start:\n${logTail()}`, {
+      const log = logTail()
+      const { message = `\n${log}`, hint = 'coppice gateway start --foreground' } = lastWords(log) ?? {}
+      throw new CoppiceError('unavailable', 'gateway_failed', `The gateway did not start: ${message}`, {
         facts: { home, exitCode, signal: signalCode },
-        hint: 'coppice gateway start --foreground',
+        hint,
       })
     }
     if (Date.now() > end) {
@@ -117,9 +119,21 @@ async function answering(home: string): Promise<GatewayRecord | undefined> {
   }
 }
 
-/** A gateway lives longer than the command that started it: what is meant for that command stays behind. */
+/** Why a gateway ended, when the last line of its log says it; else the log is all there is. */
+function lastWords(log: string): { message: string; hint?: string } | undefined {
+  try {
+    const { message, hint } = JSON.parse(log.slice(log.lastIndexOf('\n') + 1)) as Record<string, unknown>
+    if (typeof message !== 'string') return undefined
+    return typeof hint === 'string' ? { message, hint } : { message }
+  } catch {
+    return undefined
+  }
+}
+
+/** A gateway lives longer than the command that started it, and elsewhere: what is meant for that command stays behind. */
 function gatewayEnvironment(): NodeJS.ProcessEnv {
   const { COPPICE_URL: _url, COPPICE_TOKEN: _token, NODE_COMPILE_CACHE: _cache, ...env } = process.env
+  if (env.COPPICE_SCRATCH_DIR) env.COPPICE_SCRATCH_DIR = resolve(env.COPPICE_SCRATCH_DIR)
   return env
 }
 

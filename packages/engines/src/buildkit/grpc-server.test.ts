@@ -11,6 +11,7 @@ import { type FindLogin, sessionServices } from './session-services.ts'
 
 const HEALTH = '/grpc.health.v1.Health/Check'
 const CREDENTIALS = '/moby.filesync.v1.Auth/Credentials'
+const SECRET = '/moby.buildkit.secrets.v1.Secrets/GetSecret'
 
 /** As an engine sends it: not packed, four bytes of length, the message. */
 const framed = (message: Uint8Array): Buffer => {
@@ -24,6 +25,10 @@ describe('calls by gRPC', () => {
   let server: net.Server
   let client: http2.ClientHttp2Session
   let findLogin: FindLogin
+  const secrets = new Map([
+    ['large', Buffer.alloc(500 * 1024, 7)],
+    ['empty', Buffer.alloc(0)],
+  ])
 
   beforeEach(async () => {
     dir = mkdtempSync(join(tmpdir(), 'coppice-grpc-'))
@@ -32,7 +37,7 @@ describe('calls by gRPC', () => {
       session.on('error', () => {})
       serveGrpc(
         session,
-        sessionServices((host, signal) => findLogin(host, signal)),
+        sessionServices((host, signal) => findLogin(host, signal), secrets),
       )
     })
     server.listen(join(dir, 's'))
@@ -75,6 +80,15 @@ describe('calls by gRPC', () => {
     const login = Buffer.concat([writeField(1, 'me'), writeField(2, 'word')])
     expect(await ask('r.example:5000')).toEqual({ status: '0', body: framed(login).toString('hex') })
     expect(await ask('other')).toEqual({ status: '0', body: '00000000040a001200' })
+  })
+
+  test('a secret is given by its id; one that is not there is told as that, so that a step may do without', async () => {
+    const ask = (id: string) => call(SECRET, framed(writeField(1, id)))
+    const large = framed(writeField(1, secrets.get('large') as Buffer))
+    expect(await ask('large')).toEqual({ status: '0', body: large.toString('hex') })
+    expect(await ask('empty')).toEqual({ status: '0', body: '00000000020a00' })
+    expect((await ask('other')).status).toBe('5')
+    expect((await ask('')).status).toBe('5')
   })
 
   test('what is not there, not whole, packed, too long or no message is refused, each as that', async () => {

@@ -7,6 +7,7 @@ export type GrpcMethod = (message: Buffer, signal: AbortSignal) => Promise<Buffe
 const OK = 0
 const UNKNOWN = 2
 const INVALID_ARGUMENT = 3
+const NOT_FOUND = 5
 const RESOURCE_EXHAUSTED = 8
 const UNIMPLEMENTED = 12
 
@@ -29,6 +30,11 @@ class GrpcFailure extends Error {
     super(message)
     this.status = status
   }
+}
+
+/** What a method throws for something that is not there: the caller may go on without it. */
+export function grpcNotFound(message: string): Error {
+  return new GrpcFailure(NOT_FOUND, message)
 }
 
 /** Serves calls of one message each by gRPC. `methods`: by path, such as `/grpc.health.v1.Health/Check`. What is not there, the caller is told. */

@@ -3,8 +3,9 @@ import { performServerHandshake, type ServerHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
 import type { Calls } from '../api/calls.ts'
-import { GRPC_SERVER_OPTIONS, serveGrpc } from './grpc-server.ts'
-import { type FindLogin, sessionServices } from './session-services.ts'
+import type { BuildOptions } from '../builds/options.ts'
+import { GRPC_SERVER_OPTIONS, type GrpcMethod, serveGrpc } from './grpc-server.ts'
+import { sessionServices } from './session-services.ts'
 
 /** The connection over which a build's engine asks back. The engine is its client, by gRPC; it lives as long as the build. */
 export class BuildSession {
@@ -16,7 +17,7 @@ export class BuildSession {
   readonly #session: ServerHttp2Session
   #closed = false
 
-  private constructor(id: string, socket: Socket, findLogin: FindLogin | undefined, engine: string) {
+  private constructor(id: string, socket: Socket, services: Record<string, GrpcMethod>, engine: string) {
     this.id = id
     this.#socket = socket
     const lost = new AbortController()
@@ -29,20 +30,25 @@ export class BuildSession {
       socket.destroy()
       if (!this.#closed) lost.abort(sessionLost(engine))
     })
-    serveGrpc(this.#session, sessionServices(findLogin))
+    serveGrpc(this.#session, services)
   }
 
   /** @throws the engine's refusal, when it has no such thing or may not be asked for it */
-  static async open(calls: Calls, findLogin: FindLogin | undefined, progress: Progress): Promise<BuildSession> {
+  static async open(
+    calls: Calls,
+    { findLogin, secrets }: Pick<BuildOptions, 'findLogin' | 'secrets'>,
+    progress: Progress,
+  ): Promise<BuildSession> {
+    const services = sessionServices(findLogin, secrets)
     const id = randomBytes(16).toString('hex')
     const headers = {
       'x-docker-expose-session-uuid': id,
       'x-docker-expose-session-name': 'coppice',
       'x-docker-expose-session-sharedkey': '',
-      'x-docker-expose-session-grpc-method': Object.keys(sessionServices(findLogin)),
+      'x-docker-expose-session-grpc-method': Object.keys(services),
     }
     const socket = await calls.upgrade({ method: 'POST', path: '/session', headers }, 'h2c', progress)
-    return new BuildSession(id, socket, findLogin, calls.transport.dialect.title)
+    return new BuildSession(id, socket, services, calls.transport.dialect.title)
   }
 
   close(): void {

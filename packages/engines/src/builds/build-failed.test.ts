@@ -20,3 +20,15 @@ test('a long text without a status is looked through once', () => {
   // At each pair of places it would be 10 s.
   expect(performance.now() - began).toBeLessThan(1000)
 })
+
+test.each([
+  'secret npm not found: not found',
+  'secret npm: not found',
+  'building at STEP "RUN x": resolving mountpoints for container "8": secret required but no secret with id npm found',
+])('a secret that was not given is said how it is: %s', (detail) => {
+  expect(failed(detail)).toMatchObject({ reason: 'build_failed', hint: expect.stringContaining('--secret id=') })
+})
+
+test('a step that wants an SSH agent is told that there is none', () => {
+  expect(failed('no SSH key "" forwarded from the client')).toMatchObject({ code: 'unsupported', reason: 'build_ssh' })
+})

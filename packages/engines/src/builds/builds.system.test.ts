@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -268,6 +268,71 @@ describe('builds by Docker', () => {
       expect(lines.some((line) => / built on it$/.test(line))).toBe(true)
       expect(new Set(asked)).toEqual(new Set([host]))
       expect(lines.join('\n')).not.toContain(login.secret)
+    })
+
+    test('are told who is asking where the builder does not ask: of the registries that are named', async (context_) => {
+      needs(context_)
+      const host = (registry ?? context_.skip((await RegistryServer.missing()) ?? 'no registry')).host
+      const base = () => context(`FROM ${host}/team/base:1\nRUN echo built on it\n`)
+      const asked: string[] = []
+      const findLogin = async (one: string) => {
+        asked.push(one)
+        return one === host ? login : undefined
+      }
+      const refused = await failure(build(base(), { classic: true, findLogin, registries: ['other.example'] }))
+      expect(refused.message).toMatch(/authorization|unauthorized|no basic auth/i)
+      expect(asked).toEqual(['other.example'])
+      const lines = await build(base(), { classic: true, findLogin, registries: [host, 'other.example'] })
+      expect(lines).toContain('built on it')
+      expect(lines.join('\n')).not.toContain(login.secret)
+      await docker.run('rmi', '--no-prune', 'built')
+      await docker.run('rmi', '--no-prune', `${host}/team/base:1`)
+      // Steps of this builder are images; those of a build that has succeeded are its cache.
+      await docker.run('image', 'prune', '--force')
+    })
+  })
+
+  describe('with secrets', () => {
+    const bytes = randomBytes(24).toString('hex')
+    const secrets = new Map([['token', Buffer.from(bytes)]])
+    const dockerfile = (mount: string, run: string) =>
+      context(`FROM busybox:1\nRUN --mount=type=secret,id=token${mount} ${run}\n`)
+
+    test('give them to the steps that ask, and keep none', async (context_) => {
+      needs(context_)
+      const lines = await build(dockerfile('', 'sha256sum /run/secrets/token > /sum; echo read it'), { secrets })
+      expect(lines.some((line) => / read it$/.test(line) && !line.includes('RUN'))).toBe(true)
+      await docker.run('create', '--name', 'look', '--network', 'none', 'built', 'true')
+      const [sum] = await Array.fromAsync(engine.containers.getArchive('look', '/sum', none))
+      await docker.run('rm', 'look')
+      expect(sum?.subarray(512, 576).toString()).toBe(createHash('sha256').update(bytes).digest('hex'))
+      const saved = Buffer.concat(await Array.fromAsync(engine.images.save(['built'], none)))
+      expect(saved.includes(bytes)).toBe(false)
+      expect(lines.join('\n')).not.toContain(bytes)
+    })
+
+    test('do without those that are not given, unless a step cannot', async (context_) => {
+      needs(context_)
+      const lines = await build(dockerfile('', 'test ! -e /run/secrets/token && echo without'))
+      expect(lines.some((line) => / without$/.test(line) && !line.includes('RUN'))).toBe(true)
+      expect(await failure(build(dockerfile(',required=true', 'true')))).toMatchObject({
+        reason: 'build_failed',
+        message: expect.stringContaining('secret token not found'),
+        hint: expect.stringContaining('--secret'),
+      })
+    })
+
+    test('are refused where there is only the classic builder', async (context_) => {
+      needs(context_)
+      const refused = await failure(build(dockerfile('', 'true'), { secrets, classic: true }))
+      expect(refused).toMatchObject({ code: 'unsupported', reason: 'build_secrets' })
+      expect(refused.facts.builders).toEqual(['BuildKit', 'Podman'])
+    })
+
+    test('an SSH agent is none of them, and a step that wants one is told', async (context_) => {
+      needs(context_)
+      const wanting = context('FROM busybox:1\nRUN --mount=type=ssh,required=true true\n')
+      expect(await failure(build(wanting))).toMatchObject({ code: 'unsupported', reason: 'build_ssh' })
     })
   })
 

@@ -28,7 +28,8 @@ export class Builds {
    * the first line says why. Yields what the builder says, line by line; ending the loop or the progress ends the build, and what
    * it has made goes, except the builder's cache.
    *
-   * @throws `failed_precondition/build_failed` with the facts `step`, `lastLines` and `status`; `unavailable/build_session_lost`
+   * @throws `failed_precondition/build_failed` with the facts `step`, `lastLines` and `status`; `unavailable/build_session_lost`;
+   * `unsupported/build_secrets` for secrets where there is only Docker's classic builder
    */
   async *build(context: RequestBody, options: BuildOptions, progress: Progress): AsyncGenerator<string> {
     const { dialect } = this.#calls.transport
@@ -41,6 +42,7 @@ export class Builds {
       }
       return
     }
+    if (session && options.secrets?.size) throw noSecrets(session.without)
     if (session) yield `${dialect.title} builds with its classic builder, not with BuildKit: ${session.without}.`
     yield* buildClassic(this.#calls, this.#images, context, options, progress)
   }
@@ -50,11 +52,23 @@ export class Builds {
     if (options.classic) return { without: 'so it was asked for' }
     if (this.#preferred === CLASSIC_ONLY) return { without: 'it is switched off in the engine' }
     try {
-      return await BuildSession.open(this.#calls, options.findLogin, progress)
+      return await BuildSession.open(this.#calls, options, progress)
     } catch (cause) {
       const failure = CoppiceError.from(cause)
       if (failure.reason !== 'engine_refused') throw failure
       return { without: `the engine refuses a session (${String(failure.facts.detail).trim()})` }
     }
   }
+}
+
+function noSecrets(without: string): CoppiceError {
+  return new CoppiceError(
+    'unsupported',
+    'build_secrets',
+    `Docker's classic builder has no secrets, and BuildKit does not build: ${without}.`,
+    {
+      facts: { builders: ['BuildKit', 'Podman'] },
+      hint: 'docker buildx version; docs/images.md says when BuildKit builds',
+    },
+  )
 }

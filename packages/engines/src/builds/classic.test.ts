@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { ClassicLog } from './classic.ts'
+import { ClassicLog, saidBy } from './classic.ts'
 
 const MiB = 1024 * 1024
 
@@ -24,4 +24,24 @@ test('lines are put together whatever the cuts', () => {
   expect([...log.rest()]).toEqual(['last'])
   expect(log.step).toBe('Step 2/2 : RUN y')
   expect(log.made).toEqual([])
+})
+
+test('a base image that is pulled is told in lines of its own', () => {
+  const answer = [
+    { stream: 'Step 1/1 : FROM x\n' },
+    { status: 'Pulling from team/base', id: '1' },
+    { status: 'Downloading', id: '0123456789ab', progressDetail: { current: 1, total: 2 } },
+    { status: 'Pull complete', id: '0123456789ab' },
+    { status: 'Digest: sha256:00' },
+    { stream: ' ---> 0123456789ab\n' },
+    { aux: { ID: 'x' } },
+  ]
+  const log = new ClassicLog()
+  expect(answer.flatMap((line) => [...log.lines(saidBy(line))])).toEqual([
+    'Step 1/1 : FROM x',
+    '1: Pulling from team/base',
+    '0123456789ab: Pull complete',
+    'Digest: sha256:00',
+    ' ---> 0123456789ab',
+  ])
 })

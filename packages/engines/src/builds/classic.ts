@@ -3,7 +3,9 @@ import type { Calls } from '../api/calls.ts'
 import type { Images } from '../api/images.ts'
 import type { RequestBody } from '../http/upload.ts'
 import { buildFailed, LAST_LINES } from './build-failed.ts'
+import { withSecrets } from './context-secrets.ts'
 import { type BuildOptions, buildQuery } from './options.ts'
+import { registryConfig } from './registry-config.ts'
 
 /** Milliseconds for taking away what a failed build has left. */
 const CLEAN_UP_MS = 60_000
@@ -25,14 +27,17 @@ export async function* buildClassic(
   progress: Progress,
 ): AsyncGenerator<string> {
   const before = new Set((await images.list([], progress, true)).map(({ Id }) => Id))
-  const query = { ...buildQuery(options), rm: 'true', forcerm: 'true' }
-  const request = { method: 'POST', path: '/build', query, body: context, timeoutMs: 0 } as const
+  const headers = await registryConfig(options, progress)
+  const { context: body, query: secrets } = options.secrets?.size
+    ? withSecrets(context, options.secrets)
+    : { context, query: undefined }
+  const query = { ...buildQuery(options), secrets, rm: 'true', forcerm: 'true' }
+  const request = { method: 'POST', path: '/build', query, headers, body, timeoutMs: 0 } as const
   const log = new ClassicLog()
   let built = false
   try {
     for await (const line of calls.lines(request, progress)) {
-      const said = line.stream ?? line.status
-      if (typeof said === 'string') yield* log.lines(said)
+      yield* log.lines(saidBy(line))
     }
     yield* log.rest()
     built = true
@@ -43,6 +48,14 @@ export async function* buildClassic(
   } finally {
     if (!built) await removeMade(images, log.made, before)
   }
+}
+
+/** What a line of the answer says. Of a base image that is pulled, each layer is told once, not each of its megabytes. */
+export function saidBy({ stream, status, id }: Record<string, unknown>): string {
+  if (typeof stream === 'string') return stream
+  if (typeof status !== 'string') return ''
+  if (typeof id !== 'string') return `${status}\n`
+  return /^(Pulling from|Pull complete|Already exists)/.test(status) ? `${id}: ${status}\n` : ''
 }
 
 /** What the builder says, in lines, and what is learnt from it. */

@@ -1,5 +1,8 @@
 import type { FindLogin } from '../buildkit/session-services.ts'
 
+/** Bytes that steps of a build may read (`RUN --mount=type=secret,id=…`), by id. They are in no image, log or cache key. */
+export type BuildSecrets = ReadonlyMap<string, Uint8Array>
+
 export interface BuildOptions {
   /** Name of the result. */
   tag: string
@@ -13,8 +16,12 @@ export interface BuildOptions {
   network?: string
   /** Builds with the classic builder also where there is BuildKit. */
   classic?: boolean
-  /** Who asks registries for base images. BuildKit asks; other builders know only what their engine is told elsewhere. */
+  /** Who asks registries for base images. BuildKit asks for each that it needs; other builders are told of `registries`. */
   findLogin?: FindLogin
+  /** Hosts whose logins a builder is told that does not ask, `docker.io` for Docker's own. Default: none. */
+  registries?: string[]
+  /** See `BuildSecrets`. Docker's classic builder has no such thing. */
+  secrets?: BuildSecrets
 }
 
 /** What both of Docker's builders are told in the same words. */

@@ -1,10 +1,7 @@
-import { randomBytes } from 'node:crypto'
-import type { Engine, RegistryLogin } from '@coppice/engines'
+import type { BuildSecrets, Engine, RegistryLogin } from '@coppice/engines'
 import { findCredentials } from '@coppice/images'
-import { Progress } from '@coppice/protocol'
-
-/** Milliseconds for taking the result out of the engine again. */
-const CLEAN_UP_MS = 60_000
+import type { Progress } from '@coppice/protocol'
+import type { BuildTags } from './build-tags.ts'
 
 /** Docker's own registry, as the engine calls it and as references do. */
 const HUB = { called: 'registry-1.docker.io', named: 'docker.io' } as const
@@ -15,6 +12,9 @@ export interface BuildRequest {
   target?: string
   noCache: boolean
   buildArgs: Record<string, string>
+  /** Hosts that base images come from, for builders that do not ask who asks there. */
+  registries?: string[]
+  secrets?: BuildSecrets
 }
 
 /**
@@ -26,13 +26,14 @@ export interface BuildRequest {
  */
 export async function buildWith<T>(
   engine: Engine,
+  tags: BuildTags,
   context: AsyncIterable<Uint8Array>,
   request: BuildRequest,
   onLine: (line: string) => void,
   take: (archive: AsyncIterable<Uint8Array>) => Promise<T>,
   progress: Progress,
 ): Promise<T> {
-  const tag = `coppice-build:${randomBytes(8).toString('hex')}`
+  const { tag, release } = tags.take(engine)
   // The switch that Docker's own command line has.
   const classic = process.env.DOCKER_BUILDKIT === '0'
   try {
@@ -40,7 +41,7 @@ export async function buildWith<T>(
     for await (const line of engine.builds.build({ chunks: context }, options, progress)) onLine(line)
     return await take(engine.images.save([tag], progress))
   } finally {
-    await engine.images.remove(tag, new Progress({ timeoutMs: CLEAN_UP_MS }), true).catch(() => {})
+    await release()
   }
 }
 

@@ -3,6 +3,7 @@ import { posix } from 'node:path'
 import type { ContainerInspection, Engine } from '@coppice/engines'
 import { type PushTarget, type Space, type StagedFiles, spaceOf } from '@coppice/images'
 import { CoppiceError, type Progress } from '@coppice/protocol'
+import { whyUnfit } from './container-folder.ts'
 import { engineOf } from './engines.ts'
 
 /** A container of an engine, as a place that files are put into. */
@@ -12,6 +13,7 @@ export function containerTarget(engine: Engine, found: ContainerInspection): Pus
   return {
     name,
     id: `${engine.dialect.kind}:${id}`,
+    unfit: (folder, progress) => whyUnfit(engine, found, folder, progress),
     space: (folder) => spaceIn(State.Pid, folder),
     put: (folder, sizeBytes, chunks, progress) =>
       engine.containers.putArchive(id, folder, { sizeBytes, chunks }, progress),

@@ -15,9 +15,10 @@ import {
   StagedFiles,
   type StoredLayer,
 } from '@coppice/images'
-import { type ImageInfo, Progress } from '@coppice/protocol'
+import { type ArchivePrint, type ImageInfo, Progress } from '@coppice/protocol'
 import type { Home } from '../state/home.ts'
 import { type BuildRequest, buildWith } from './build.ts'
+import { BuildTags } from './build-tags.ts'
 import { removeLeftovers } from './container-target.ts'
 import { anyEngine } from './engines.ts'
 import { type Outcome, Transfers } from './transfers.ts'
@@ -27,9 +28,11 @@ export class Images {
   readonly #store: ImageStore
   readonly #home: Home
   readonly #transfers: Transfers
+  readonly #tags: BuildTags
 
-  private constructor(store: ImageStore, home: Home, scratch: ScratchFolder, staged: StagedFiles) {
+  private constructor(store: ImageStore, home: Home, scratch: ScratchFolder, staged: StagedFiles, tags: BuildTags) {
     this.#store = store
+    this.#tags = tags
     this.#home = home
     this.#transfers = new Transfers(store, scratch, staged)
   }
@@ -48,7 +51,9 @@ export class Images {
     const scratch = await ScratchFolder.open(home.scratch, warn)
     const staged = await StagedFiles.open(home.scratch)
     void removeLeftovers(staged, Progress.none(), warn)
-    return new Images(await ImageStore.open(home.store, { inUse, registry }), home, scratch, staged)
+    const tags = new BuildTags(home)
+    void tags.sweep(warn)
+    return new Images(await ImageStore.open(home.store, { inUse, registry }), home, scratch, staged, tags)
   }
 
   /** Images, and those that cannot be shown with the reason. */
@@ -86,8 +91,23 @@ export class Images {
    * @throws `invalid_argument`, `cancelled/upload_cut`, `resource_exhausted/disk_full`
    */
   async import(stream: AsyncIterable<Uint8Array>, options: ImportStreamOptions, progress: Progress): Promise<Outcome> {
-    const { transferred, ...image } = await this.#store.importStream(stream, { source: 'import', ...options }, progress)
+    const work = { source: 'import', remember: true, ...options }
+    const { transferred, ...image } = await this.#store.importStream(stream, work, progress)
     return { image, facts: { ...transferred } }
+  }
+
+  /**
+   * Whether an image came from an archive before. With the digest of all of it that image gets its name, as by an import.
+   * @throws `invalid_argument/invalid_image_name`
+   */
+  async known(
+    { digest, ...end }: Omit<ArchivePrint, 'digest'> & { digest?: string },
+    options: ImportStreamOptions,
+    progress: Progress,
+  ): Promise<{ known: boolean; image?: ImageInfo }> {
+    if (digest === undefined) return { known: await this.#store.mayBeKnown(end) }
+    const image = await this.#store.known({ ...end, digest }, { source: 'import', ...options }, progress)
+    return image ? { known: true, image } : { known: false }
   }
 
   /** An image as an archive, made while it is read. Whoever may not read to the end releases it. */
@@ -125,7 +145,7 @@ export class Images {
     const engine = await anyEngine(progress)
     const take = (archive: AsyncIterable<Uint8Array>) =>
       this.#store.importStream(archive, { name, format: 'docker-archive', source: 'build' }, progress)
-    const { transferred, ...image } = await buildWith(engine, context, request, onLine, take, progress)
+    const { transferred, ...image } = await buildWith(engine, this.#tags, context, request, onLine, take, progress)
     return { image, facts: { ...transferred, engine: engine.dialect.kind } }
   }
 

@@ -117,7 +117,7 @@ export class Transfers {
         if (places.size === 0 || !isAboutArchive(error)) throw error
         return load(() => true)
       })
-      return { image: null, facts: { bytes, layersHeld: places.size } }
+      return { image: null, facts: { digest: image.digest, bytes, layersHeld: places.size } }
     } finally {
       release()
     }

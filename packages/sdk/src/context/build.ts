@@ -10,6 +10,8 @@ import { localError } from '../local-upload.ts'
 import { query } from '../paths.ts'
 import { packContext } from './context.ts'
 import { type Dockerfile, findDockerfile } from './dockerfile.ts'
+import { registriesOf } from './registries.ts'
+import { type BuildSecrets, type PackedSecrets, packSecrets } from './secrets.ts'
 
 /** How an image is built. */
 export interface BuildOptions extends BuildWork {
@@ -25,6 +27,11 @@ export interface BuildOptions extends BuildWork {
   /** The stage to build. Default: the last. */
   target?: string | undefined
   buildArgs?: Record<string, string> | undefined
+  /**
+   * What steps may read (`RUN --mount=type=secret,id=ID`), at most 500 KiB each. In no image, log or cache, and not in the hash either: an
+   * image that was built with another secret counts as built.
+   */
+  secrets?: BuildSecrets | undefined
   /** Builds all of it anew: neither an image that is there nor a step that the builder remembers counts. */
   noCache?: boolean | undefined
 }
@@ -45,12 +52,15 @@ export async function buildFolder(
   folder: string,
   options: BuildOptions,
 ): Promise<BuiltImage> {
+  if (options.name === '')
+    throw new CoppiceError('invalid_argument', 'invalid_image_name', 'The name of the image is empty.')
+  const secrets = packSecrets(options.secrets)
   const context = await openContext(folder, options)
-  if (options.name !== undefined) return send(connection, context, options.name, undefined, options)
+  if (options.name !== undefined) return send(connection, context, options.name, undefined, secrets, options)
   const content = await fingerprint(context, options)
   const name = `build/${content.hash.slice(0, NAME_DIGITS)}`
   const there = options.noCache ? undefined : (await images.list()).find((image) => image.name === name)
-  if (!there) return send(connection, context, name, content, options)
+  if (!there) return send(connection, context, name, content, secrets, options)
   options.onProgress?.({ message: `${name}: built before, cached by content` })
   return { ...there, facts: {}, cached: true }
 }
@@ -79,19 +89,30 @@ async function send(
   { folder, dockerfile }: Context,
   name: string,
   expected: Content | undefined,
+  secrets: PackedSecrets,
   options: BuildOptions,
 ): Promise<BuiltImage> {
   const { target, noCache, buildArgs = {}, signal } = options
-  const args = Object.entries(buildArgs).map(([key, value]) => `&buildArg=${encodeURIComponent(`${key}=${value}`)}`)
+  const args = [
+    ...Object.entries(buildArgs).map(([key, value]) => ['buildArg', `${key}=${value}`]),
+    ...registriesOf(dockerfile.text, buildArgs).map((host) => ['registry', host]),
+    ...secrets.sizes.map((size) => ['secret', size]),
+  ].map(([key, value = '']) => `&${key}=${encodeURIComponent(value)}`)
   const path = `/v1/images/build${query({ name, dockerfile: dockerfile.path, target, noCache })}${args.join('')}`
   const source = expected
     ? unchanged(folder, dockerfile, expected, options)
     : localFaults(folder, packContext(folder, { dockerfile }))
-  const body = counted(source, 'Sending the context', expected?.bytes, options.onProgress)
+  const context = counted(source, 'Sending the context', expected?.bytes, options.onProgress)
+  const body = secrets.bytes.length === 0 ? context : inFront(secrets.bytes, context)
   const image = await exchange(connection, { method: 'POST', path, signal }, body, (response) =>
     broughtImage(response, options),
   )
   return { ...image, cached: false }
+}
+
+async function* inFront(bytes: Buffer, rest: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  yield bytes
+  yield* rest
 }
 
 /** The hash of everything that decides what is built, times apart. */

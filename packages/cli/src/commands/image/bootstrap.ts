@@ -10,6 +10,7 @@ interface Flags {
 export function register(image: Command, cli: Cli): void {
   image
     .command('bootstrap')
+    .summary('make the image `base`')
     .description('Make the image `base` from the distribution’s packages. Prints its digest.')
     .option('--force', 'make it anew, also when it is there')
     .option('--json', 'print the image as one JSON value')

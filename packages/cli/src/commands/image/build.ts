@@ -1,7 +1,8 @@
-import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { existsSync, type Stats, statSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
 import { CoppiceError } from '@coppice/sdk'
 import type { Command } from 'commander'
+import { parseBuildSecret, readBuildSecrets, type SecretSource } from '../../build-secrets.ts'
 import type { Cli } from '../../cli.ts'
 import { imageWork } from '../../image-work.ts'
 import { parsePair, usageError } from '../../parse.ts'
@@ -17,6 +18,7 @@ interface Flags {
   name?: string
   target?: string
   buildArg?: Record<string, string>
+  secret?: Record<string, SecretSource>
   cache: boolean
   json?: boolean
 }
@@ -24,6 +26,7 @@ interface Flags {
 export function register(image: Command, cli: Cli): void {
   image
     .command('build')
+    .summary('build an image from a folder with a Dockerfile')
     .description(
       'Build an image from a folder with a Dockerfile, by the builder of an engine of this machine. Prints its name. ' +
         'Without --name it is called by its content, and one that is there is not built again.',
@@ -36,6 +39,11 @@ export function register(image: Command, cli: Cli): void {
     .option('-t, --name <name>', 'what to call it (default: build/ and a hash of its content)')
     .option('--target <stage>', 'the stage to build (default: the last)')
     .option('--build-arg <name=value>', 'a variable of the build (repeatable)', parseBuildArg)
+    .option(
+      '--secret <spec>',
+      'a secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME (repeatable)',
+      parseBuildSecret,
+    )
     .option('--no-cache', 'build all of it anew')
     .option('--json', 'print the image as one JSON value; progress and log are lines of JSON')
     .addHelpText(
@@ -47,10 +55,13 @@ export function register(image: Command, cli: Cli): void {
 
 async function build(cli: Cli, folder: string, flags: Flags): Promise<number> {
   const { name, target, buildArg: buildArgs, cache } = flags
+  // Before a gateway is started for it.
+  checkArguments(folder, flags)
+  const secrets = readBuildSecrets(flags.secret)
   const source = await dockerfileSource(folder, flags.file)
   try {
     const image = await imageWork(cli, ({ images }, work) =>
-      images.build(folder, { ...work, ...source, name, target, buildArgs, noCache: !cache }),
+      images.build(folder, { ...work, ...source, name, target, buildArgs, secrets, noCache: !cache }),
     )
     if (flags.json) cli.printJson(image)
     else {
@@ -62,6 +73,28 @@ async function build(cli: Cli, folder: string, flags: Flags): Promise<number> {
     if (CoppiceError.from(error).reason !== 'build_failed') throw error
     cli.fail(error)
     return EXIT_BUILD_FAILED
+  }
+}
+
+function checkArguments(folder: string, { name }: Flags): void {
+  if (name === '') throw usageError('--name needs a name.', 'Leave it out: the image is called by its content then.')
+  const found = look(folder)
+  if (!found) throw new CoppiceError('not_found', 'local_file_not_found', `There is no folder ${folder} here.`)
+  if (found.isDirectory()) return
+  throw usageError(
+    `${folder} is a file; what is built is a folder.`,
+    `coppice image build --file ${folder} ${dirname(folder)}`,
+  )
+}
+
+function look(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new CoppiceError('permission_denied', 'local_file_denied', `${path} cannot be looked at: ${code}.`, {
+      facts: { path, errno: code },
+    })
   }
 }
 

@@ -14,12 +14,13 @@ interface Flags {
 export function register(image: Command, cli: Cli): void {
   image
     .command('import')
+    .summary('bring an image in from an archive, an OCI layout or an engine')
     .description(
       'Import an image from an archive (OCI, docker save, or a root file system), an OCI layout or an engine. Prints its digest.',
     )
     .argument(
       '<src>',
-      'FILE, - for standard input, docker-archive:FILE[:REF], oci-archive:FILE[:REF], oci:DIR[:REF], docker-daemon:REF or podman:REF',
+      'FILE, docker-archive:FILE[:REF], oci-archive:FILE[:REF], oci:DIR[:REF], docker-daemon:REF or podman:REF; - as FILE is standard input',
     )
     .option('--name <name>', "what to call it (default: the name in it, else the file's without its endings)")
     .option('--platform <os/arch>', "which variant, like linux/arm64 (default: the gateway's own)")
@@ -41,7 +42,10 @@ async function importImage(cli: Cli, source: string, flags: Flags): Promise<void
   const { name, platform } = flags
   const image = await imageWork(cli, ({ images }, work) => bring(images, { ...work, name, platform }))
   if (flags.json) cli.printJson(image)
-  else cli.print(image.digest)
+  else {
+    if (image.facts.known) cli.say('imported before: not sent again')
+    cli.print(image.digest)
+  }
 }
 
 /** How a place is brought in. @throws for a place that is none, before a gateway is asked for anything */
@@ -52,14 +56,11 @@ function bringer(source: string): (images: Images, options: WorkOptions & Import
     case 'podman':
       return (images, options) => images.pull(source, options)
     case 'stdio':
-      if (process.stdin.isTTY) throw usageError('An archive is not read from a terminal.', 'Name a file.')
-      return async (images, options) => {
-        try {
-          return await images.import(process.stdin, options)
-        } finally {
-          process.stdin.destroy()
-        }
-      }
+      return fromStandardInput({})
+    case 'docker-archive':
+    case 'oci-archive':
+      if (place.path === '-') return fromStandardInput({ format: place.kind, ref: place.reference })
+      return (images, options) => images.importPath(place, options)
     case 'registry':
       throw new CoppiceError('not_found', 'local_file_not_found', `There is no file ${source} here.`, {
         facts: { path: source },
@@ -71,5 +72,16 @@ function bringer(source: string): (images: Images, options: WorkOptions & Import
       })
     default:
       return (images, options) => images.importPath(place, options)
+  }
+}
+
+function fromStandardInput(how: Pick<ImportOptions, 'format' | 'ref'>) {
+  if (process.stdin.isTTY) throw usageError('An archive is not read from a terminal.', 'Name a file.')
+  return async (images: Images, options: WorkOptions & ImportOptions) => {
+    try {
+      return await images.import(process.stdin, { ...options, ...how })
+    } finally {
+      process.stdin.destroy()
+    }
   }
 }

@@ -5,6 +5,7 @@ import { age, bytes, oneLine, table } from '../../table.ts'
 export function register(image: Command, cli: Cli): void {
   image
     .command('ls')
+    .summary('list the images in the store')
     .description('List the images in the store.')
     .option('--json', 'one JSON value')
     .action((flags: { json?: boolean }) => cli.finish(flags, () => ls(cli, flags)))

@@ -11,6 +11,7 @@ interface Flags {
 export function register(image: Command, cli: Cli): void {
   image
     .command('pull')
+    .summary('bring an image in from a registry or an engine')
     .description('Bring an image in from a registry or an engine of this machine. Prints its digest.')
     .argument('<ref>', '[HOST[:PORT]/]NAME[:TAG][@sha256:…], docker-daemon:REF or podman:REF')
     .option('--name <name>', 'what to call it (default: the reference)')

@@ -1,6 +1,7 @@
-import { CoppiceError, type ImageFacts, parseImagePlace } from '@coppice/sdk'
+import { CoppiceError, type ImageFacts } from '@coppice/sdk'
 import type { Command } from 'commander'
 import type { Cli } from '../../cli.ts'
+import { parsePushTarget } from '../../image-place.ts'
 import { imageWork } from '../../image-work.ts'
 import { usageError } from '../../parse.ts'
 
@@ -12,7 +13,10 @@ interface Flags {
 export function register(image: Command, cli: Cli): void {
   image
     .command('push')
-    .description('Send an image to a registry, to an engine or into a container: only what is missing there.')
+    .summary('send an image to a registry, to an engine or into a container')
+    .description(
+      'Send an image to a registry, to an engine or into a container: only what is missing there. Prints its digest, or the file that is left in a container.',
+    )
     .argument('<ref>', 'as `coppice image ls` names it; for a container also docker-daemon:REF or podman:REF')
     .argument('<dst>', 'HOST/NAME[:TAG], docker-daemon:REF, podman:REF or container:NAME[:/DIR]')
     .option('--import <command>', 'run this in the container to take the archive in; {file} is its path')
@@ -46,11 +50,15 @@ function tell(cli: Cli, { digest, file, output }: ImageFacts): void {
 
 /** @throws `invalid_argument` for what no gateway would do */
 export function checkPush(ref: string, target: string, importCommand: string | undefined): void {
-  const { kind } = parseImagePlace(target)
+  const { kind } = parsePushTarget(target, ref)
   if (kind !== 'registry' && kind !== 'docker-daemon' && kind !== 'podman' && kind !== 'container') {
     throw new CoppiceError('invalid_argument', 'invalid_image_target', `Images are not pushed to ${target}.`, {
       hint: `coppice image export ${ref} ${target}`,
     })
+  }
+  if (kind !== 'container' && /^(docker-daemon|podman):/.test(ref)) {
+    const sentence = 'An image of an engine goes into a container from there, and elsewhere from the store alone.'
+    throw new CoppiceError('unsupported', 'push_source', sentence, { hint: `coppice image pull ${ref}` })
   }
   if (importCommand === undefined) return
   if (kind !== 'container') throw usageError('--import goes with container:NAME alone.')

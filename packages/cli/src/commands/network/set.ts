@@ -16,6 +16,7 @@ interface Flags {
 export function register(network: Command, cli: Cli): void {
   network
     .command('set')
+    .summary('change what a sandbox may reach')
     .description(
       'Change what a sandbox may reach, also while it runs: the next connection obeys, open ones that are refused now are cut. Prints what holds then.',
     )

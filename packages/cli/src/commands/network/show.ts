@@ -6,6 +6,7 @@ import { bytes, oneLine, table } from '../../table.ts'
 export function register(network: Command, cli: Cli): void {
   network
     .command('show')
+    .summary('print what a sandbox may reach')
     .description('Print what a sandbox may reach, and counts of what it did since the gateway started.')
     .argument('<sandbox>', 'id or name')
     .option('--json', 'one JSON value')

@@ -10,6 +10,7 @@ interface Flags {
 export function register(network: Command, cli: Cli): void {
   network
     .command('suggest')
+    .summary('print the smallest allow-list for what a sandbox used')
     .description(
       'Print the smallest allow-list that would have allowed what the sandbox used, as a diff against the present one.',
     )
