@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PrivateDocker } from '@coppice/engines/testing'
@@ -68,5 +68,54 @@ describe('with Docker', { timeout: 180_000 }, () => {
       code: 0,
     })
     expect(await said('images', '--quiet', 'coppice-test/busybox:2')).not.toBe('')
+  })
+
+  test('a stopped sandbox whose container somebody removes is told to have nothing left', async (context) => {
+    engine(context)
+    const box = await world.create({ driver: 'docker' })
+    await box.stop()
+    await said('rm', ...(await said('ps', '--all', '--quiet')).trim().split('\n'))
+    await expect
+      .poll(async () => (await box.inspect()).drift)
+      .toEqual(['It is recorded as stopped, the driver says gone.'])
+    await expect(box.start()).rejects.toMatchObject({ reason: 'files_gone', hint: `coppice rm ${box.id}` })
+    await box.remove()
+  })
+
+  test('what was cut off while it was away is taken back when it is here again', async (context) => {
+    const { socket } = engine(context)
+    const folder = join(world.gateway.home, 'drivers/docker')
+    const gone = await world.create({ driver: 'docker' })
+    const begun = () => readdirSync(folder).some((id) => id !== gone.id && existsSync(join(folder, id, 'asked')))
+    // Not by the client, which would ask the next gateway again.
+    const { url, token } = world.gateway
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+    const body = JSON.stringify({ from: 'busybox', driver: 'docker' })
+    const cut = fetch(`${url}/v1/sandboxes`, { method: 'POST', headers, body }).catch((error: unknown) => error)
+    await world.until(begun, 'a container to be asked for', 30_000)
+    docker?.freeze()
+    await world.gateway.kill()
+    await cut
+    await world.gateway.start()
+    await expect(gone.remove()).rejects.toMatchObject({ code: 'unavailable', reason: 'engine_silent' })
+    await expect(world.create({ driver: 'docker' })).rejects.toMatchObject({ code: 'unavailable' })
+    // The call to which nobody listens any more is answered: a container may come of it now.
+    docker?.thaw()
+    await world.until(async () => (await world.client.sandboxes.list()).length === 0, 'all of them to go', 60_000)
+    expect(await said('ps', '--all', '--quiet')).toBe('')
+    // It is away before the first word.
+    const away = `${socket}.away`
+    renameSync(socket, away)
+    mkdirSync(socket)
+    try {
+      await expect(world.create({ driver: 'docker' })).rejects.toMatchObject({
+        code: 'unavailable',
+        message: expect.stringContaining('a folder is there and no socket'),
+      })
+      expect(await world.client.sandboxes.list()).toEqual([])
+    } finally {
+      rmSync(socket, { recursive: true })
+      renameSync(away, socket)
+    }
   })
 })

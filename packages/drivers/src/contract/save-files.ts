@@ -6,13 +6,17 @@ import { type Examination, eventually, examined, type Subject } from './subject.
 
 const none = Progress.none()
 
-/** Everything of a root file system but what is mounted and what is the engine's own, one line each, in one order. */
+/**
+ * Everything of a root file system but what is mounted and what is the engine's own, one line each, in one order. Not the times of
+ * folders into which each sandbox is given something of its own.
+ */
 const CENSUS = `
 cd /
 list() { find . -xdev \\( -path './.coppice*' -o -path ./proc -o -path ./sys -o -path ./dev -o -path ./.dockerenv \\
   -o -path ./run/.containerenv -o -path ./etc/hosts -o -path ./etc/hostname -o -path ./etc/resolv.conf -o -path ./etc/mtab \\) -prune \\
   -o "$@" -print0 | sort -z; }
 list -type d | xargs -0 -r stat -c '%n %f %u %g'
+list -type d ! -path . ! -path ./etc ! -path ./run | xargs -0 -r stat -c '%n %Y'
 list ! -type d | xargs -0 -r stat -c '%N %f %u %g %h %Y %s'
 list -type f | xargs -0 -r md5sum
 `
@@ -25,7 +29,7 @@ echo line > "/new/a
 b" && echo bytes > "$(printf '/new/\\377\\376')" && echo long > "/new/$(printf 'x%.0s' $(/bin/busybox seq 200))"
 ln /new/deep/er/file /new/hard && ln -s /nowhere/at/all /new/soft && mkfifo /new/fifo
 for mode in 000 444 1777 2755 4755 6711; do echo $mode > /modes/$mode && chmod $mode /modes/$mode; done
-chown 12:34 /modes/444 && chown -h 65534:1 /new/soft && chown 1:2 /empty && touch -d '2001-02-03 04:05:06' /modes/1777
+chown 12:34 /modes/444 && chown -h 65534:1 /new/soft && chown 1:2 /empty && touch -d '2001-02-03 04:05:06' /modes/1777 /bin
 `
 
 /** Files as they differ from an image, of one instant. */

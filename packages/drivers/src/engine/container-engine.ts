@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import type { ContainerInspection, Engine } from '@coppice/engines'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { CoppiceError, type Limits, Progress, type ResourceUse } from '@coppice/protocol/wire'
 import type { InterceptPlan, SandboxSpec, SavedFiles } from '../driver.ts'
 import { isAlive, type ProcessIdentity, signalProcess, waitGone } from '../host/process.ts'
@@ -9,13 +9,14 @@ import type { SandboxEnd, SandboxRecord } from '../lifecycle/record.ts'
 import { detectCgroups } from '../oci/cgroups/detect.ts'
 import { squeezed } from '../oci/cgroups/squeeze.ts'
 import { intercept } from '../oci/intercept/intercept.ts'
-import { evidence, refineEnd } from './end.ts'
+import { evidence, NOTHING, refineEnd } from './end.ts'
 import { thawContainer } from './freezer.ts'
 import type { ContainerLaunch } from './launch.ts'
 import type { EngineLink } from './link.ts'
 import { type Names, SANDBOX_LABEL } from './names.ts'
 import type { News } from './news.ts'
 import { outputTail } from './output.ts'
+import { ownContainer } from './own.ts'
 import { sandboxPaths } from './paths.ts'
 import { settled } from './run-state.ts'
 import type { Saves } from './saves.ts'
@@ -29,17 +30,15 @@ const CLEAN_UP_MS = 30_000
 
 const LOGS_TIMEOUT_MS = 5000
 
+/** Failed creations that are remembered until they are taken back for the second time, at once as a rule. */
+const MAX_NEVER_ASKED = 1000
+
 export interface ContainerEngineParts {
   link: EngineLink
   names: Names
   launch: ContainerLaunch
   saves: Saves
   news: News
-}
-
-/** A creation that failed before the engine was asked for a container: there is nothing to ask it about. */
-function neverAsked(folder: SandboxFolder): boolean {
-  return existsSync(folder.path) && !existsSync(sandboxPaths(folder).asked)
 }
 
 /**
@@ -49,6 +48,8 @@ function neverAsked(folder: SandboxFolder): boolean {
 export class ContainerEngine implements LifeEngine {
   readonly #parts: ContainerEngineParts
   readonly #uses = new Map<string, ResourceUse>()
+  /** Ids of creations that were taken back before the engine was asked for anything. */
+  readonly #neverAsked = new Set<string>()
 
   constructor(parts: ContainerEngineParts) {
     this.#parts = parts
@@ -56,6 +57,7 @@ export class ContainerEngine implements LifeEngine {
 
   async launch(folder: SandboxFolder, spec: SandboxSpec, fresh: boolean, progress: Progress): Promise<ProcessIdentity> {
     this.#parts.news.wake()
+    this.#neverAsked.delete(folder.id)
     const init = await this.#parts.launch.run(folder, spec, fresh, progress)
     this.sample(folder, init)
     return init
@@ -63,16 +65,16 @@ export class ContainerEngine implements LifeEngine {
 
   async release(folder: SandboxFolder, record: SandboxRecord | undefined): Promise<void> {
     const init = record?.init
-    if (!init && neverAsked(folder)) return
+    if (!init && this.#wasNeverAsked(folder)) return
     if (init && isAlive(init)) await this.kill(folder, init)
     const progress = new Progress({ timeoutMs: CLEAN_UP_MS })
     try {
       const engine = await this.#parts.link.reach(progress)
       // A start that was cut off: whatever it has started by now.
-      if (!init && (await this.#own(engine, folder.id, progress))?.State.Running) {
-        await engine.containers.kill(this.#parts.names.container(folder.id), progress)
-      }
-      await settled(engine, this.#parts.names.container(folder.id), progress)
+      const container = await ownContainer(engine, this.#parts.names, folder, progress)
+      if (!container) return
+      if (!init && container.State.Running) await engine.containers.kill(container.Id, progress)
+      await settled(engine, container.Id, progress)
     } catch (error) {
       // With the init gone nothing is held but the engine's knowledge of it, and it learns that by itself when it is back.
       if (!init || isAlive(init) || CoppiceError.from(error).code !== 'unavailable') throw error
@@ -81,15 +83,21 @@ export class ContainerEngine implements LifeEngine {
 
   async discard(folder: SandboxFolder): Promise<void> {
     this.#uses.delete(folder.id)
-    if (neverAsked(folder)) return
+    if (this.#wasNeverAsked(folder)) return
     const progress = new Progress({ timeoutMs: CLEAN_UP_MS })
     const engine = await this.#parts.link.reach(progress)
     await this.#parts.saves.tidy(folder, engine)
-    const container = await this.#own(engine, folder.id, progress)
+    const container = await ownContainer(engine, this.#parts.names, folder, progress)
     if (!container) return
     await engine.containers.remove(container.Id, progress)
     // An answer of "is being removed already" comes before the end of that.
-    for (; await engine.containers.inspect(container.Id, progress); progress.throwIfEnded()) {
+    for (
+      let pauseMs = 5;
+      await engine.containers.inspect(container.Id, progress);
+      pauseMs = Math.min(pauseMs * 2, 500)
+    ) {
+      await sleep(pauseMs)
+      progress.throwIfEnded()
       await engine.containers.remove(container.Id, progress)
     }
   }
@@ -101,9 +109,8 @@ export class ContainerEngine implements LifeEngine {
     if (await waitGone(init, PAUSED_AFTER_MS)) return
     const progress = new Progress({ timeoutMs: CLEAN_UP_MS })
     const engine = await this.#parts.link.reach(progress)
-    if (await this.#own(engine, folder.id, progress)) {
-      await engine.containers.unpause(this.#parts.names.container(folder.id), progress)
-    }
+    const container = await ownContainer(engine, this.#parts.names, folder, progress)
+    if (container) await engine.containers.unpause(container.Id, progress)
   }
 
   /** Ids of containers without which nothing can be said here. Empty when the engine is away: what has a folder is known. */
@@ -131,7 +138,7 @@ export class ContainerEngine implements LifeEngine {
   }
 
   async resize(folder: SandboxFolder, init: ProcessIdentity, limits: Limits, progress: Progress): Promise<void> {
-    const resize = () => this.#parts.launch.resize(folder.id, limits, progress)
+    const resize = () => this.#parts.launch.resize(folder, limits, progress)
     const layout = detectCgroups()
     const path = layout.version === 2 ? cgroupOf(init.pid, '') : undefined
     // Version 1 refuses by itself what is in use. A path that was read while the init lives is its own.
@@ -144,6 +151,19 @@ export class ContainerEngine implements LifeEngine {
     return this.#parts.saves.save(folder, progress)
   }
 
+  /**
+   * A creation that failed before the engine was asked for a container: there is nothing to ask it about, also when its folder is
+   * gone and it is taken back once more.
+   */
+  #wasNeverAsked(folder: SandboxFolder): boolean {
+    if (!existsSync(folder.path)) return this.#neverAsked.has(folder.id)
+    if (existsSync(sandboxPaths(folder).asked)) return false
+    this.#neverAsked.add(folder.id)
+    const oldest = this.#neverAsked.size > MAX_NEVER_ASKED ? this.#neverAsked.values().next().value : undefined
+    if (oldest !== undefined) this.#neverAsked.delete(oldest)
+    return true
+  }
+
   /** Told by `refineEnd`, from what the engine has seen. */
   initOomKilled(): boolean {
     return false
@@ -154,13 +174,10 @@ export class ContainerEngine implements LifeEngine {
     const { link, names, news } = this.#parts
     try {
       const engine = await link.reach(new Progress({ timeoutMs: LOGS_TIMEOUT_MS }))
-      await settled(engine, names.container(folder.id), new Progress({ timeoutMs: LOGS_TIMEOUT_MS }))
-      return refineEnd(
-        end,
-        await evidence(engine, names.container(folder.id), record.init?.pid),
-        news.outage,
-        engine.dialect.title,
-      )
+      const container = await ownContainer(engine, names, folder, new Progress({ timeoutMs: LOGS_TIMEOUT_MS }))
+      if (container) await settled(engine, container.Id, new Progress({ timeoutMs: LOGS_TIMEOUT_MS }))
+      const found = container ? await evidence(engine, container.Id, record.init?.pid) : NOTHING
+      return refineEnd(end, found, news.outage, engine.dialect.title)
     } catch {
       return { ...end, message: `${end.message} ${link.title} could not be asked for more.` }
     }
@@ -171,7 +188,8 @@ export class ContainerEngine implements LifeEngine {
     const progress = new Progress({ timeoutMs: LOGS_TIMEOUT_MS })
     try {
       const engine = await this.#parts.link.reach(progress)
-      return await outputTail(engine, this.#parts.names.container(folder.id), maxBytes, progress)
+      const container = await ownContainer(engine, this.#parts.names, folder, progress)
+      return container ? await outputTail(engine, container.Id, maxBytes, progress) : Buffer.alloc(0)
     } catch {
       return Buffer.alloc(0)
     }
@@ -186,10 +204,4 @@ export class ContainerEngine implements LifeEngine {
   }
 
   idle(): void {}
-
-  /** The container of a sandbox, when there is one and it is ours. */
-  async #own(engine: Engine, id: string, progress: Progress): Promise<ContainerInspection | undefined> {
-    const found = await engine.containers.inspect(this.#parts.names.container(id), progress)
-    return found && this.#parts.names.owner(found) === id ? found : undefined
-  }
 }

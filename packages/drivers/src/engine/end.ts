@@ -9,6 +9,9 @@ const CAUSE_MS = 15_000
 /** Milliseconds for asking an engine about one end. */
 const ASK_TIMEOUT_MS = 5000
 
+/** Events of one container that are looked at: the last ones. */
+const MAX_EVENTS = 500
+
 const SIGKILL_EXIT = 137
 
 /** A time without the engine. `until` is null while it lasts. */
@@ -33,12 +36,16 @@ export async function evidence(engine: Engine, container: string, pid: number | 
   if (!found || found.State.Dead || found.State.Status === 'removing') return NOTHING
   const events: EngineEvent[] = []
   const query = { container, since: Date.now() - 2 * CAUSE_MS, follow: false }
-  for await (const event of engine.events(query, progress)) events.push(event)
+  for await (const event of engine.events(query, progress)) {
+    events.push(event)
+    if (events.length > MAX_EVENTS) events.shift()
+  }
   const kernel = pid === undefined ? undefined : killedForMemory(pid, found.Id)
   return { container: found, events, killedForMemory: kernel }
 }
 
-const NOTHING: EndEvidence = { container: undefined, events: [], killedForMemory: undefined }
+/** There is no container any more. */
+export const NOTHING: EndEvidence = { container: undefined, events: [], killedForMemory: undefined }
 
 /**
  * Makes more of an end that the host alone could explain only as "ended in order" or "was killed". `title`: the engine's name.

@@ -1,4 +1,3 @@
-import { writeFileSync } from 'node:fs'
 import type { ContainerInspection, ContainerUpdate, Engine } from '@coppice/engines'
 import { CoppiceError, type Limits, type Progress } from '@coppice/protocol/wire'
 import type { SandboxSpec } from '../driver.ts'
@@ -12,6 +11,7 @@ import type { EngineImages } from './images.ts'
 import { type EngineLink, uncut } from './link.ts'
 import type { Names } from './names.ts'
 import { outputTail } from './output.ts'
+import { containerReference, noteAsked, noteContainer, ownContainer } from './own.ts'
 import { containerRoot } from './owner.ts'
 import { preparePaths } from './paths.ts'
 import { filesGone, isContainerInit, settled } from './run-state.ts'
@@ -35,27 +35,31 @@ export class ContainerLaunch {
     const root = await containerRoot(engine, progress)
     const paths = preparePaths(folder, spec, root, fresh)
     writeSupervisorConfig(spec.runDir, spec.supervisor, root.uid)
-    const name = this.#names.container(folder.id)
+    let container: string
     let limits: ContainerUpdate | undefined
     if (fresh) {
       const input = { spec, paths, dialect: engine.dialect, shifted: root.shifted, maxOpenFiles: this.#maxOpenFiles }
-      await this.#create(engine, name, input, progress)
+      container = await this.#create(engine, folder, input, progress)
     } else {
-      limits = changedLimits(await this.#stopped(engine, name, folder, progress), spec)
+      const found = await this.#stopped(engine, folder, progress)
+      container = found.Id
+      limits = changedLimits(found, spec)
     }
     const early = engine.dialect.limitUpdates === 'docker'
-    if (limits && early) await uncut(progress, (own) => engine.containers.update(name, limits, own))
-    await uncut(progress, (own) => engine.containers.start(name, own))
+    if (limits && early) await uncut(progress, (own) => engine.containers.update(container, limits, own))
+    await uncut(progress, (own) => engine.containers.start(container, own))
     // The supervisor has not dialled in yet: nothing of the sandbox's user runs.
-    if (limits && !early) await uncut(progress, (own) => engine.containers.update(name, limits, own))
-    return this.#init(engine, name, folder.id, progress)
+    if (limits && !early) await uncut(progress, (own) => engine.containers.update(container, limits, own))
+    return this.#init(engine, container, folder.id, progress)
   }
 
   /** Gives a running container other limits. Throws `failed_precondition/limits_refused` with the engine's words. */
-  async resize(id: string, limits: Limits, progress: Progress): Promise<void> {
+  async resize(folder: SandboxFolder, limits: Limits, progress: Progress): Promise<void> {
+    const { id } = folder
     const engine = await this.#link.reach(progress)
+    const container = containerReference(this.#names, folder)
     try {
-      await uncut(progress, (own) => engine.containers.update(this.#names.container(id), containerLimits(limits), own))
+      await uncut(progress, (own) => engine.containers.update(container, containerLimits(limits), own))
     } catch (cause) {
       const error = CoppiceError.from(cause)
       if (error.reason !== 'engine_refused') throw cause
@@ -63,42 +67,43 @@ export class ContainerLaunch {
     }
   }
 
+  /** Returns the container's id. */
   async #create(
     engine: Engine,
-    name: string,
+    folder: SandboxFolder,
     input: Omit<Parameters<typeof sandboxContainer>[0], 'image'>,
     progress: Progress,
-  ): Promise<void> {
-    const { spec } = input
-    const make = async (): Promise<void> => {
-      const image = await this.#images.ensure(engine, spec.image, progress)
-      writeFileSync(input.paths.asked, '')
-      await uncut(progress, (own) => engine.containers.create(name, sandboxContainer({ ...input, image }), own))
+  ): Promise<string> {
+    const name = this.#names.container(folder.id)
+    const make = async (): Promise<string> => {
+      const image = await this.#images.ensure(engine, input.spec.image, progress)
+      noteAsked(folder)
+      return uncut(progress, async (own) => {
+        const made = await engine.containers.create(name, sandboxContainer({ ...input, image }), own)
+        noteContainer(folder, made)
+        return made
+      })
     }
     try {
-      await make()
+      return await make()
     } catch (cause) {
       // Somebody removed the image in between.
       if (CoppiceError.from(cause).code !== 'not_found') throw cause
-      await make()
+      return await make()
     }
   }
 
   /** The container of a stopped sandbox, once the engine knows that it is stopped. */
-  async #stopped(
-    engine: Engine,
-    name: string,
-    folder: SandboxFolder,
-    progress: Progress,
-  ): Promise<ContainerInspection> {
-    const found = await settled(engine, name, progress)
-    if (!found || this.#names.owner(found) !== folder.id) throw filesGone(engine, folder.id, name)
+  async #stopped(engine: Engine, folder: SandboxFolder, progress: Progress): Promise<ContainerInspection> {
+    const own = await ownContainer(engine, this.#names, folder, progress)
+    const found = own && (await settled(engine, own.Id, progress))
+    if (!found) throw filesGone(engine, folder.id, this.#names.container(folder.id))
     return found
   }
 
   /** The init of a container that was started. Throws `unavailable/init_died`, `unsupported/engine_elsewhere`. */
-  async #init(engine: Engine, name: string, id: string, progress: Progress): Promise<ProcessIdentity> {
-    const found = (await engine.containers.inspect(name, progress)) as ContainerInspection
+  async #init(engine: Engine, container: string, id: string, progress: Progress): Promise<ProcessIdentity> {
+    const found = (await engine.containers.inspect(container, progress)) as ContainerInspection
     const init = found?.State.Pid > 0 ? identify(found.State.Pid) : undefined
     if (init && isContainerInit(init.pid, found.Id)) return init
     if (found?.State.Running) {
@@ -109,7 +114,7 @@ export class ContainerLaunch {
         { facts: { pid: found.State.Pid }, hint: 'run the gateway where the engine runs' },
       )
     }
-    const log = await outputTail(engine, name, 4096, progress).catch(() => Buffer.alloc(0))
+    const log = await outputTail(engine, container, 4096, progress).catch(() => Buffer.alloc(0))
     throw new CoppiceError('unavailable', 'init_died', `The init of ${id} ended at once.`, {
       retryable: false,
       facts: { exitCode: found?.State.ExitCode, detail: found?.State.Error, log: log.toString('utf8') },

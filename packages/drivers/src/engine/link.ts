@@ -48,15 +48,30 @@ export class EngineLink {
       } catch (cause) {
         progress.throwIfEnded()
         // One that is silent is still the same one: there is no other to look for.
-        if (cause instanceof CoppiceError && cause.reason === 'engine_silent') {
-          this.#silent = { error: cause, until: performance.now() + SILENT_MS }
-          throw cause
-        }
+        if (cause instanceof CoppiceError && cause.reason === 'engine_silent') throw this.#remember(cause)
         this.#found = undefined
       }
     }
-    this.#found = await discoverEngine(this.kind, bounded, this.#surroundings)
-    return this.#found
+    return this.#discover(progress, bounded)
+  }
+
+  async #discover(progress: Progress, bounded: Progress): Promise<FoundEngine> {
+    const began = performance.now()
+    try {
+      this.#found = await discoverEngine(this.kind, bounded, this.#surroundings)
+      this.#silent = undefined
+      return this.#found
+    } catch (cause) {
+      progress.throwIfEnded()
+      // One that says at once that it is not there costs nobody anything.
+      if (performance.now() - began < SILENT_MS) throw cause
+      throw this.#remember(CoppiceError.from(cause))
+    }
+  }
+
+  #remember(error: CoppiceError): CoppiceError {
+    this.#silent = { error, until: performance.now() + SILENT_MS }
+    return error
   }
 }
 

@@ -9,6 +9,7 @@ import { readRecord } from '../lifecycle/record.ts'
 import type { Outage } from './end.ts'
 import type { EngineLink } from './link.ts'
 import { type Names, SANDBOX_LABEL } from './names.ts'
+import { notedContainer } from './own.ts'
 
 const CATCH_UP_MS = 30_000
 
@@ -71,8 +72,8 @@ export class News {
     return new EventFeed({
       connect: (progress) => this.#link.reach(progress),
       ...(this.#pingMs === undefined ? {} : { pingMs: this.#pingMs }),
-      onEvent: ({ action, attributes }) => {
-        const id = this.#names.sandbox(attributes.name ?? '')
+      onEvent: ({ id: container, action, attributes }) => {
+        const id = this.#sandboxOf(container, attributes)
         if (id === undefined) return
         if (action === 'die') news(id, 'ended')
         if (action === 'destroy') news(id, 'gone')
@@ -82,6 +83,17 @@ export class News {
         if (state.available) this.#catchUp(news, new Progress({ timeoutMs: CATCH_UP_MS, signal })).catch(() => {})
       },
     })
+  }
+
+  /** By its name, or by its label when somebody has renamed it; its id decides. */
+  #sandboxOf(container: string, attributes: Record<string, string>): string | undefined {
+    const named = this.#names.sandbox(attributes.name ?? '')
+    for (const id of [named, attributes[SANDBOX_LABEL]]) {
+      if (id === undefined || !isSandboxId(id)) continue
+      const noted = notedContainer(new SandboxFolder(this.#root, id))
+      if (noted === container || (noted === undefined && id === named)) return id
+    }
+    return undefined
   }
 
   #note({ available, detail, since }: EngineState): void {
@@ -97,9 +109,9 @@ export class News {
     if (folders.length === 0) return
     const engine = await this.#link.reach(progress)
     const containers = await engine.containers.list([SANDBOX_LABEL], progress)
-    const there = new Set(containers.map((container) => this.#names.owner(container)))
+    const there = new Set(containers.flatMap((container) => [container.Id, this.#names.owner(container)]))
     for (const id of folders) {
-      if (there.has(id)) continue
+      if (there.has(notedContainer(new SandboxFolder(this.#root, id)) ?? id)) continue
       const record = await readRecord(new SandboxFolder(this.#root, id).record)
       // One that is being made has no container yet.
       if (record?.complete && record.phase !== 'launching') news(id, 'gone')

@@ -1,9 +1,11 @@
-import { writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
 import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
 import { Ends, eventually } from '../contract/subject.ts'
 import { EngineSubject } from '../testing/engine-subject.ts'
-import type { EngineDriver } from './driver.ts'
+import { createEngineDriver, type EngineDriver } from './driver.ts'
 
 const none = Progress.none()
 
@@ -49,7 +51,7 @@ for (const kind of ['docker', 'podman'] as const) {
       await engine('rm', '--force', subject.container(id))
       await ends.of(id)
       await expect
-        .poll(async () => (await driver.inspect(id))?.end, { timeout: 10_000 })
+        .poll(async () => (await driver.inspect(id))?.end)
         .toMatchObject({ reason: 'vanished', message: expect.stringMatching(/removed.*by somebody else/) })
       await expect(driver.start({ ...subject.spec(), id }, none)).rejects.toMatchObject({
         code: 'failed_precondition',
@@ -64,7 +66,7 @@ for (const kind of ['docker', 'podman'] as const) {
       const id = await create(context)
       await driver.stop(id, 10_000, none)
       await engine('rm', subject.container(id))
-      await expect.poll(async () => (await driver.inspect(id))?.end?.reason, { timeout: 10_000 }).toBe('vanished')
+      await expect.poll(async () => (await driver.inspect(id))?.end?.reason).toBe('vanished')
     })
 
     test('a container that was removed while nobody watched is found by the next who does', async (context) => {
@@ -76,7 +78,7 @@ for (const kind of ['docker', 'podman'] as const) {
       await engine('rm', subject.container(id))
       driver = subject.open()
       ends = new Ends(driver)
-      await expect.poll(async () => (await driver.inspect(id))?.end?.reason, { timeout: 10_000 }).toBe('vanished')
+      await expect.poll(async () => (await driver.inspect(id))?.end?.reason).toBe('vanished')
     })
 
     test('a container that is stopped: the sandbox ended in order, and by whom is told', async (context) => {
@@ -133,6 +135,51 @@ for (const kind of ['docker', 'podman'] as const) {
       await driver.pruneImages(() => false, none)
       expect(await engine('images')).toContain('example.org/theirs')
       await engine('rmi', 'example.org/theirs:latest')
+    })
+
+    test('two homes at one engine know nothing of each other, whatever they are asked', async (context) => {
+      const id = await create(context)
+      const { pid } = (await driver.inspect(id)) as { pid: number }
+      const home = mkdtempSync(join(tmpdir(), 'cph-'))
+      const other = createEngineDriver({ home, engine: kind, surroundings: subject.surroundings })
+      expect(await other.list(none)).toEqual([])
+      expect(await other.inspect(id)).toBeUndefined()
+      await other.remove(id, none)
+      await other.create(subject.spec({ id }), none)
+      await other.remove(id, none)
+      await other.pruneImages(() => false, none)
+      await other.close()
+      rmSync(home, { recursive: true })
+      expect(await driver.inspect(id)).toMatchObject({ state: 'running', pid })
+      await driver.stop(id, 0, none)
+      expect(await driver.start({ ...subject.spec(), id }, none)).toMatchObject({ state: 'running' })
+    })
+
+    test('a container that is renamed stays the sandbox, and what somebody puts in its place is not touched', async (context) => {
+      const id = await create(context)
+      const name = subject.container(id)
+      const ours = await (await subject.engine.connect()).containers.inspect(name, none)
+      const limits = kind === 'podman' ? ['--ulimit', 'nproc=1000:1000', '--ulimit', 'nofile=1000:1000'] : []
+      const impostor = ['--name', name, '--label', `coppice.sandbox=${id}`, '--network', 'none', ...limits]
+      const running = ['--entrypoint', '/.coppice/busybox', '--volumes-from', 'renamed', ours?.Image as string]
+      await engine('rename', name, 'renamed')
+      await engine('run', '--detach', ...impostor, ...running, 'sleep', '1000')
+      await engine('pause', name)
+      await driver.resize?.(id, { memoryMB: 200, cpus: 1, pids: 100 }, none)
+      expect(await driver.stats(id)).toMatchObject({ memoryLimitBytes: 200 * 1024 * 1024 })
+      await driver.stop(id, 10_000, none)
+      expect(await driver.inspect(id)).toMatchObject({ state: 'stopped', end: { reason: 'stopped' } })
+      expect(await engine('inspect', '--format', '{{.State.Status}}', name)).toMatch(/^paused/)
+      // Its end is told under the name of ours: to who listens, and to who comes later.
+      await engine('rm', '--force', name)
+      const later = subject.open()
+      later.watch(() => {})
+      await driver.start({ ...subject.spec(), id }, none)
+      await engine('kill', 'renamed')
+      await expect.poll(async () => (await driver.inspect(id))?.end?.reason).toBe('killed')
+      await later.close()
+      await driver.remove(id, none)
+      expect(await subject.residue()).toEqual([])
     })
 
     test('a sandbox that floods its output fills no disk, and its last words are there', async (context) => {

@@ -18,7 +18,7 @@ export interface SandboxPaths {
   state: string
   /** Holds `hosts`, `hostname` and `resolv.conf`. */
   etc: string
-  /** Is there from the moment on at which the engine may have a container for this sandbox. */
+  /** Is there from the moment on at which the engine may have a container for this sandbox. Holds its id once it has. */
   asked: string
   /** The system call filter, for engines that read it from a file. */
   seccomp: string

@@ -136,7 +136,15 @@ async function probeContainer(
 }
 
 function check(said: string, nonce: string, exitCode: number, container: ContainerConfig, engine: Engine): void {
-  const { title } = engine.dialect
+  const { title, kind } = engine.dialect
+  if (exitCode === 0 && said === '') {
+    throw new CoppiceError(
+      'unavailable',
+      'probe_failed',
+      `A container of ${title} ran, and nothing of what it said was kept: its disk may be full.`,
+      { retryable: false, hint: `${kind} system df` },
+    )
+  }
   if (exitCode !== 0 || !said.startsWith(nonce)) {
     throw new CoppiceError(
       'unavailable',

@@ -11,6 +11,7 @@ import { thawContainer } from './freezer.ts'
 import { LayerOfImage, readableLayer } from './image-layer.ts'
 import type { EngineLink } from './link.ts'
 import type { Names } from './names.ts'
+import { ownContainer } from './own.ts'
 import { filesGone, isContainerInit } from './run-state.ts'
 
 /** Milliseconds for giving something back at an engine. */
@@ -65,9 +66,8 @@ export class Saves {
   async save(folder: SandboxFolder, progress: Progress): Promise<SavedFiles> {
     const engine = await this.#link.reach(progress)
     await this.tidy(folder, engine)
-    const name = this.#names.container(folder.id)
-    const found = await engine.containers.inspect(name, progress)
-    if (!found || this.#names.owner(found) !== folder.id) throw filesGone(engine, folder.id, name)
+    const found = await ownContainer(engine, this.#names, folder, progress)
+    if (!found) throw filesGone(engine, folder.id, this.#names.container(folder.id))
     const below = (await engine.images.inspect(found.Image, progress))?.RootFS?.Layers ?? undefined
     const { repository } = this.#names
     const tag = this.#names.savedTag(folder.id, randomBytes(4).toString('hex'))
@@ -163,8 +163,8 @@ export class Saves {
 
   async #takeBack(engine: Engine, folder: SandboxFolder, mark: Mark, progress: Progress): Promise<void> {
     const { image, paused } = mark.what
-    const found = await engine.containers.inspect(this.#names.container(folder.id), progress)
-    const held = !paused && found?.State.Paused === true && this.#names.owner(found) === folder.id
+    const found = await ownContainer(engine, this.#names, folder, progress)
+    const held = !paused && found?.State.Paused === true
     if (held) await engine.containers.unpause(found.Id, progress)
     const init = found && found.State.Pid > 0 ? identify(found.State.Pid) : undefined
     if (!paused && init && isContainerInit(init.pid, found?.Id ?? '')) thawContainer(init)

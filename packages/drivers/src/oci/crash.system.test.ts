@@ -49,7 +49,7 @@ describe('after a crash', () => {
       // empty cgroup is nobody's sandbox.
       const left = async () => (await subject.residue()).some((line) => line.includes(spec.id))
       const agrees = async () => (await driver.list(none)).length > 0 === (await left())
-      await expect.poll(agrees, { timeout: 10_000 }).toBe(true)
+      await expect.poll(agrees).toBe(true)
       await driver.remove(spec.id, none)
       expect(await subject.residue()).toEqual([])
       await driver.close()

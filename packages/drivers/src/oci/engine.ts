@@ -11,6 +11,7 @@ import type { SandboxFolder } from '../lifecycle/folder.ts'
 import { openInitLog } from '../lifecycle/logs.ts'
 import type { SandboxRecord } from '../lifecycle/record.ts'
 import { writeSupervisorConfig } from '../lifecycle/supervisor-config.ts'
+import { requireReadableAccounts } from './accounts.ts'
 import type { SandboxCgroups } from './cgroups/cgroups.ts'
 import { sandboxConfig } from './config.ts'
 import { intercept } from './intercept/intercept.ts'
@@ -52,6 +53,7 @@ export class OciEngine implements Engine {
     await mountOverlay(overlay, spec.image.layers, progress)
     if (fresh) writeNetworkFiles(overlay.merged, spec.hostname, owner)
     else renewResolverFile(overlay.merged, spec.hostname, owner)
+    requireReadableAccounts(overlay.merged)
     await this.#cgroups.prepare(spec.id, owner)
     writeSupervisorConfig(spec.runDir, spec.supervisor, owner)
     const config = sandboxConfig({

@@ -43,7 +43,7 @@ export class EngineSubject implements Subject {
   /** What leads to the private engine and to no other. */
   get surroundings(): Surroundings {
     const env = { DOCKER_HOST: `unix://${this.engine.socket}`, CONTAINER_HOST: `unix://${this.engine.socket}` }
-    return { env, home: this.workspace.path, uid: 0, run: async () => undefined }
+    return { env, home: this.workspace.path, uid: 0, run: async () => ({ because: 'there is no podman command' }) }
   }
 
   /** `pingMs`: how often the engine is asked for a sign of life. */

@@ -1,8 +1,9 @@
 import type { Socket } from 'node:net'
 import type { Progress } from '@coppice/protocol/wire'
 import { collect, jsonLines, MAX_JSON_BYTES } from '../http/body.ts'
-import { silent, streamFault } from '../http/faults.ts'
+import { garbled, silent, streamFault } from '../http/faults.ts'
 import { CALL_TIMEOUT_MS, type EngineAnswer, type EngineRequest, type Transport } from '../http/transport.ts'
+import { isObject, type Shape } from './shapes.ts'
 
 /** The shapes that calls of the API have: JSON, nothing, bytes, lines of JSON. */
 export class Calls {
@@ -14,10 +15,17 @@ export class Calls {
     this.#prefix = prefix
   }
 
-  /** A call that answers with one JSON value. */
-  async json<T>(request: EngineRequest, progress: Progress): Promise<T> {
+  /** A call that answers with one JSON value. Throws `unavailable/answer_garbled` for one that has not this shape. */
+  async json<T>(request: EngineRequest, progress: Progress, shape: Shape = isObject): Promise<T> {
     const { text } = await this.#whole(request, progress)
-    return JSON.parse(text) as T
+    return this.parse<T>(text, `${request.method} ${request.path}`, shape)
+  }
+
+  /** JSON that came in another way than as an answer's body. Throws `unavailable/answer_garbled`. */
+  parse<T>(text: string, call: string, shape: Shape): T {
+    const value = parsed(text)
+    if (shape(value)) return value as T
+    throw garbled(text, call, this.transport.dialect)
   }
 
   /** A call of which only the status matters. */
@@ -82,5 +90,14 @@ export class Calls {
 
   #versioned(request: EngineRequest): EngineRequest {
     return { ...request, path: this.#prefix + request.path }
+  }
+}
+
+/** Undefined for what is no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
   }
 }

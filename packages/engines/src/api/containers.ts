@@ -4,7 +4,12 @@ import type { RequestBody } from '../http/upload.ts'
 import type { Calls } from './calls.ts'
 import { type ExecOutcome, runInContainer } from './execs.ts'
 import { demultiplex } from './logs.ts'
+import { hasId, isNumber, isObject, isText, listOf, withMembers } from './shapes.ts'
 import type { ContainerConfig, ContainerInspection, ContainerSummary, ContainerUpdate, PathStat } from './types.ts'
+
+const SUMMARY = withMembers({ Id: isText, Names: listOf(isText) })
+const STAT = withMembers({ name: isText, size: isNumber, mode: isNumber })
+const INSPECTION = withMembers({ Id: isText, Name: isText, State: isObject, Config: isObject, HostConfig: isObject })
 
 /** Containers of an engine. `id` is an id or a name. Nothing here knows which are ours: callers ask by label. */
 export class Containers {
@@ -17,13 +22,14 @@ export class Containers {
   /** All containers, running or not, that have all of these labels (`name` or `name=value`). */
   list(labels: string[], progress: Progress): Promise<ContainerSummary[]> {
     const query = { all: 'true', filters: JSON.stringify({ label: labels }) }
-    return this.#calls.json({ method: 'GET', path: '/containers/json', query }, progress)
+    return this.#calls.json({ method: 'GET', path: '/containers/json', query }, progress, listOf(SUMMARY))
   }
 
   /** Undefined when there is none. */
   async inspect(id: string, progress: Progress): Promise<ContainerInspection | undefined> {
     try {
-      return await this.#calls.json<ContainerInspection>({ method: 'GET', path: `${at(id)}/json` }, progress)
+      const request = { method: 'GET', path: `${at(id)}/json` } as const
+      return await this.#calls.json<ContainerInspection>(request, progress, INSPECTION)
     } catch (error) {
       return ifMissing(error, undefined)
     }
@@ -34,6 +40,7 @@ export class Containers {
     const { Id } = await this.#calls.json<{ Id: string }>(
       { method: 'POST', path: '/containers/create', query: { name }, json: config },
       progress,
+      hasId,
     )
     return Id
   }
@@ -73,6 +80,7 @@ export class Containers {
     const { StatusCode } = await this.#calls.json<{ StatusCode: number }>(
       { method: 'POST', path: `${at(id)}/wait`, query: { condition: 'not-running' }, timeoutMs: 0 },
       progress,
+      withMembers({ StatusCode: isNumber }),
     )
     return StatusCode
   }
@@ -90,7 +98,7 @@ export class Containers {
   async commit(id: string, name: { repository: string; tag: string }, progress: Progress): Promise<string> {
     const query = { container: id, repo: name.repository, tag: name.tag, pause: 'true' }
     const request = { method: 'POST', path: '/commit', query, json: {}, timeoutMs: 0 } as const
-    return (await this.#calls.json<{ Id: string }>(request, progress)).Id
+    return (await this.#calls.json<{ Id: string }>(request, progress, hasId)).Id
   }
 
   /** Runs a command in a running container to its end. */
@@ -135,7 +143,7 @@ export class Containers {
       throw new CoppiceError('not_found', 'container_not_found', `There is no container ${id}.`)
     }
     const encoded = String(headers['x-docker-container-path-stat'] ?? '')
-    return JSON.parse(Buffer.from(encoded, 'base64').toString('utf8')) as PathStat
+    return this.#calls.parse<PathStat>(Buffer.from(encoded, 'base64').toString('utf8'), `HEAD ${at(id)}/archive`, STAT)
   }
 }
 

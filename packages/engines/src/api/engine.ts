@@ -6,11 +6,14 @@ import { Calls } from './calls.ts'
 import { Containers } from './containers.ts'
 import { type EventQuery, events } from './events.ts'
 import { Images } from './images.ts'
+import { isText, listOf, maybe, withMembers } from './shapes.ts'
 import type { EngineEvent, EngineInfo } from './types.ts'
 
 /** The newest API version that this client knows, and the oldest that it can do with (Docker 19.03). */
 const NEWEST_API = '1.48'
 const OLDEST_API = '1.40'
+
+const INFO = withMembers({ OSType: isText, SecurityOptions: maybe(listOf(isText)) })
 
 /** Milliseconds that a ping may take: it asks for nothing but a sign of life. */
 export const PING_TIMEOUT_MS = 5000
@@ -63,7 +66,7 @@ export class Engine {
   }
 
   info(progress: Progress): Promise<EngineInfo> {
-    return this.#calls.json<EngineInfo>({ method: 'GET', path: '/info' }, progress)
+    return this.#calls.json<EngineInfo>({ method: 'GET', path: '/info' }, progress, INFO)
   }
 
   /** Events as they come, from `query.since` on, until the progress ends or the engine does. */

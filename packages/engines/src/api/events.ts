@@ -45,16 +45,27 @@ function toEvent(line: Record<string, unknown>): EngineEvent | undefined {
   const { Type, Action, Actor, time, timeNano } = line as {
     Type?: string
     Action?: string
-    Actor?: { ID?: string; Attributes?: Record<string, string> }
-    time?: number
-    timeNano?: number
+    Actor?: { ID?: string; Attributes?: Record<string, unknown> }
+    time?: unknown
+    timeNano?: unknown
   }
   if (typeof Action !== 'string' || typeof Actor?.ID !== 'string') return undefined
   return {
-    type: Type ?? 'container',
+    type: typeof Type === 'string' ? Type : 'container',
     action: ACTIONS[Action] ?? Action,
     id: Actor.ID,
-    attributes: Actor.Attributes ?? {},
-    at: timeNano ? Math.floor(timeNano / 1e6) : Number(time ?? 0) * 1000,
+    attributes: texts(Actor.Attributes),
+    at: finite(timeNano) > 0 ? Math.floor(finite(timeNano) / 1e6) : finite(time) * 1000,
   }
+}
+
+function finite(value: unknown): number {
+  return typeof value === 'number' && Number.isFinite(value) ? value : 0
+}
+
+function texts(members: unknown): Record<string, string> {
+  if (members === null || typeof members !== 'object') return {}
+  return Object.fromEntries(
+    Object.entries(members).filter((pair): pair is [string, string] => typeof pair[1] === 'string'),
+  )
 }

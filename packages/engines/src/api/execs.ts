@@ -1,6 +1,7 @@
 import type { Progress } from '@coppice/protocol/wire'
 import type { Calls } from './calls.ts'
 import { demultiplex } from './logs.ts'
+import { hasId } from './shapes.ts'
 
 /** Bytes of a command's output that are kept: the last ones. */
 const MAX_OUTPUT_BYTES = 64 * 1024
@@ -23,7 +24,7 @@ export async function runInContainer(
 ): Promise<ExecOutcome> {
   const at = `/containers/${encodeURIComponent(container)}/exec`
   const made = { AttachStdout: true, AttachStderr: true, Tty: false, Cmd: argv }
-  const { Id } = await calls.json<{ Id: string }>({ method: 'POST', path: at, json: made }, progress)
+  const { Id } = await calls.json<{ Id: string }>({ method: 'POST', path: at, json: made }, progress, hasId)
   const started = {
     method: 'POST',
     path: `/exec/${Id}/start`,

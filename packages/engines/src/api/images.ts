@@ -2,8 +2,12 @@ import { CoppiceError, type Progress } from '@coppice/protocol/wire'
 import type { RequestBody } from '../http/upload.ts'
 import type { Calls } from './calls.ts'
 import { ifMissing } from './containers.ts'
+import { isNumber, isObject, isText, listOf, maybe, withMembers } from './shapes.ts'
 import type { ImageInspection, ImageSummary } from './types.ts'
 import { wholeArchive } from './whole-archive.ts'
+
+const SUMMARY = withMembers({ Id: isText, RepoTags: maybe(listOf(isText)) })
+const INSPECTION = withMembers({ Id: isText, Size: isNumber, RootFS: maybe(isObject) })
 
 /** Images of an engine. `reference` is a name or an id. */
 export class Images {
@@ -22,13 +26,14 @@ export class Images {
       filters: labels.length === 0 ? undefined : JSON.stringify({ label: labels }),
       all: all ? 'true' : undefined,
     }
-    return this.#calls.json({ method: 'GET', path: '/images/json', query }, progress)
+    return this.#calls.json({ method: 'GET', path: '/images/json', query }, progress, listOf(SUMMARY))
   }
 
   /** Undefined when there is none. */
   async inspect(reference: string, progress: Progress): Promise<ImageInspection | undefined> {
     try {
-      return await this.#calls.json<ImageInspection>({ method: 'GET', path: `${at(reference)}/json` }, progress)
+      const request = { method: 'GET', path: `${at(reference)}/json` } as const
+      return await this.#calls.json<ImageInspection>(request, progress, INSPECTION)
     } catch (error) {
       return ifMissing(error, undefined)
     }

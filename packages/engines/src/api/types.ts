@@ -97,6 +97,8 @@ export interface ContainerInspection {
   }
   Config: { Labels?: Record<string, string> | null; Hostname?: string }
   HostConfig: HostConfig
+  /** What is mounted in it by the engine: `bind`, `volume`, `tmpfs`, … */
+  Mounts?: { Type: string; Destination: string }[] | null
 }
 
 export interface ImageSummary {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { RequestListener } from 'node:http'
@@ -7,7 +8,10 @@ import { Progress } from '@coppice/protocol/wire'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { Peer } from '../testing/peer.ts'
 import { discoverEngine } from './discover.ts'
+import { DockerContextStrategy } from './docker-context.ts'
+import { PodmanConnectionStrategy } from './podman-connection.ts'
 import type { Surroundings } from './strategy.ts'
+import { ownSurroundings } from './surroundings.ts'
 
 const none = Progress.none()
 
@@ -19,7 +23,12 @@ describe('an engine is looked for', () => {
   beforeEach(() => {
     home = mkdtempSync(join(tmpdir(), 'cpf-'))
     // No usual socket of this machine is looked at by what is tested here: each case ends before, or names its own.
-    surroundings = { env: { XDG_RUNTIME_DIR: home }, home, uid: 1000, run: async () => undefined }
+    surroundings = {
+      env: { XDG_RUNTIME_DIR: home },
+      home,
+      uid: 1000,
+      run: async () => ({ because: 'there is no podman command' }),
+    }
   })
   afterEach(async () => {
     for (const peer of peers.splice(0)) await peer.close()
@@ -92,11 +101,11 @@ describe('an engine is looked for', () => {
       { Name: 'other', URI: 'ssh://elsewhere' },
       { Name: 'mine', URI: address, Default: true },
     ]
-    surroundings.run = async (program) => (program === 'podman' ? JSON.stringify(list) : undefined)
+    surroundings.run = async (program) => (program === 'podman' ? { printed: JSON.stringify(list) } : { because: 'no' })
     const found = await discoverEngine('podman', none, surroundings)
     if (found.from.startsWith('/')) context.skip(`this machine's own podman answers at ${found.from}`)
     expect(found.from).toBe('podman connection "mine"')
-    surroundings.run = async () => JSON.stringify([{ Name: 'old*', URI: address }])
+    surroundings.run = async () => ({ printed: JSON.stringify([{ Name: 'old*', URI: address }]) })
     expect((await discoverEngine('podman', none, surroundings)).from).toBe('podman connection "old"')
     expect(found.attempts.map(({ strategy }) => strategy)).toEqual([
       'container-host',
@@ -132,6 +141,85 @@ describe('an engine is looked for', () => {
     expect((await version('1.40')).engine.apiVersion).toBe('1.40')
     for (const old of ['1.12', '', 'x']) {
       await expect(version(old)).rejects.toMatchObject({ code: 'unsupported', reason: 'engine_version' })
+    }
+  })
+
+  test('and a chosen docker context that is broken is the error, whatever answers at the usual socket', async () => {
+    choose('colima', 'unix:///nowhere.sock')
+    const meta = join(home, '.docker/contexts/meta', createHash('sha256').update('colima').digest('hex'), 'meta.json')
+    const broken = (said: string) =>
+      expect(discoverEngine('docker', none, surroundings)).rejects.toMatchObject({
+        code: 'unavailable',
+        reason: 'docker_context_broken',
+        message: expect.stringMatching(new RegExp(`chooses the docker context "colima".*${said}`)),
+        hint: expect.stringContaining('docker context ls'),
+      })
+    for (const [text, said] of [
+      ['{', 'is no JSON'],
+      ['7', 'is no JSON'],
+      ['{}', 'names no endpoint'],
+      ['{"Endpoints":{"docker":{"Host":7}}}', 'names no endpoint'],
+    ] as const) {
+      writeFileSync(meta, text)
+      await broken(said)
+    }
+    rmSync(meta)
+    await broken('there is no ')
+    rmSync(join(home, '.docker/config.json'))
+    surroundings.env.DOCKER_CONTEXT = 'colima'
+    await broken('there is no ')
+    mkdirSync(meta)
+    await broken('is no file')
+  })
+
+  test('and settings of docker that cannot be read choose nothing, and say why', async () => {
+    mkdirSync(join(home, '.docker'))
+    const config = join(home, '.docker/config.json')
+    const because = async (): Promise<string> => {
+      const found = await new DockerContextStrategy().find(surroundings)
+      return 'because' in found ? found.because : 'it was found'
+    }
+    expect(await because()).toContain('there is no ')
+    execFileSync('mkfifo', [config])
+    expect(await because()).toContain('is no file')
+    rmSync(config)
+    writeFileSync(config, '{"auths":')
+    expect(await because()).toContain('is no JSON')
+    writeFileSync(config, '{"auths":{},"currentContext":7}')
+    expect(await because()).toContain('no docker context is chosen in')
+    writeFileSync(config, '{"currentContext":"default"}')
+    expect(await because()).toContain("docker's default")
+  })
+
+  test('and a podman command that fails, hangs or talks nonsense says so', { timeout: 20_000 }, async () => {
+    const own = ownSurroundings()
+    const program = join(home, 'podman')
+    surroundings.run = (_name, args, progress) => own.run(program, args, progress)
+    const because = async (script: string): Promise<string> => {
+      writeFileSync(program, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+      const found = await new PodmanConnectionStrategy().find(surroundings, none)
+      return 'because' in found ? found.because : 'it was found'
+    }
+    expect(await because('echo "containers.conf: line 2" >&2; exit 125')).toContain('failed: containers.conf: line 2')
+    expect(await because('echo nonsense')).toContain('printed no list')
+    expect(await because('echo []')).toContain('no default connection')
+    expect(await because('trap "" TERM; exec sleep 600')).toContain('has not answered for 5 s')
+    rmSync(program)
+    const found = await new PodmanConnectionStrategy().find(surroundings, none)
+    expect(found).toMatchObject({ because: expect.stringContaining('there is no') })
+  })
+
+  test('and what is no address says so, and one with a password does not tell it', async () => {
+    for (const [address, reason] of [
+      ['nonsense', 'bad_engine_address'],
+      ['unix://', 'bad_engine_address'],
+      ['tcp://10.0.0.7:2375', 'engine_elsewhere'],
+      ['ssh://me:secret@build.example', 'engine_elsewhere'],
+    ] as const) {
+      surroundings.env.DOCKER_HOST = address
+      const error = await discoverEngine('docker', none, surroundings).catch((cause: unknown) => cause)
+      expect(error).toMatchObject({ reason, message: expect.stringMatching(/^DOCKER_HOST: /) })
+      expect(String(error)).not.toContain('secret')
     }
   })
 })

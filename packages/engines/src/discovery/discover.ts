@@ -71,6 +71,7 @@ export async function discoverEngine(
       }
     }
   }
+  progress.throwIfEnded()
   throw forbidden ?? noEngine(kind, attempts)
 }
 

@@ -1,4 +1,4 @@
-import { access, constants } from 'node:fs/promises'
+import { access, constants, realpath } from 'node:fs/promises'
 import type { Candidate, Strategy, Surroundings } from './strategy.ts'
 
 /** Sockets at places where engines put them. */
@@ -14,8 +14,13 @@ export class SocketsStrategy implements Strategy {
   async find(surroundings: Surroundings): Promise<Candidate[] | { because: string }> {
     const paths = [...new Set(this.#paths(surroundings))]
     const found: Candidate[] = []
+    const places = new Set<string>()
     for (const path of paths) {
-      if (await exists(path)) found.push({ address: path, from: path, chosen: false })
+      if (!(await exists(path))) continue
+      // /var/run leads to /run: one that is silent is not waited for twice.
+      const place = await realpath(path).catch(() => path)
+      if (!places.has(place)) found.push({ address: path, from: path, chosen: false })
+      places.add(place)
     }
     return found.length > 0 ? found : { because: `there is no ${paths.join(', no ')}` }
   }

@@ -6,8 +6,8 @@ export interface Surroundings {
   /** Home folder of the user. */
   home: string
   uid: number
-  /** Runs a program and returns what it printed; undefined when there is no such program or it failed. */
-  run(program: string, args: string[], progress: Progress): Promise<string | undefined>
+  /** Runs a program for a few seconds at most, and returns what it printed, or why it did not. */
+  run(program: string, args: string[], progress: Progress): Promise<{ printed: string } | { because: string }>
 }
 
 /** An address that somebody named, or that is usual. */

@@ -81,7 +81,8 @@ export class EventFeed {
   async #follow(engine: Engine): Promise<void> {
     const lost = new AbortController()
     const progress = new Progress({ signal: AbortSignal.any([this.#abort.signal, lost.signal]) })
-    const since = this.#newest === undefined ? undefined : this.#newest - OVERLAP_MS
+    // Not in the future, when the clock was set back meanwhile.
+    const since = this.#newest === undefined ? undefined : Math.min(this.#newest, Date.now()) - OVERLAP_MS
     const alive = this.#ping(engine, lost, progress)
     try {
       const query = { follow: true, ...(since === undefined ? {} : { since }) }

@@ -7,23 +7,36 @@ export const MAX_JSON_BYTES = 64 * 1024 * 1024
 /** Bytes of one line of a stream of JSON lines. */
 const MAX_LINE_BYTES = 1024 * 1024
 
-/** All of a body, which must not be longer than `maxBytes`; with `cut` the rest is left out. Throws `unavailable/answer_too_large`. */
-export async function collect(
-  body: AsyncIterable<Buffer>,
-  maxBytes: number,
-  options: { cut?: boolean } = {},
-): Promise<Buffer> {
+/** All of a body, which must not be longer than `maxBytes`. Throws `unavailable/answer_too_large`. */
+export async function collect(body: AsyncIterable<Buffer>, maxBytes: number): Promise<Buffer> {
   const parts: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
     parts.push(chunk)
     length += chunk.length
-    if (length > maxBytes) {
-      if (options.cut) break
-      throw tooLarge(maxBytes)
-    }
+    if (length > maxBytes) throw tooLarge(maxBytes)
   }
-  return Buffer.concat(parts).subarray(0, maxBytes)
+  return Buffer.concat(parts)
+}
+
+/** As much of a body as comes within `withinMs`, at most `maxBytes`; it is destroyed then. Never throws. */
+export async function beginning(body: Readable, maxBytes: number, withinMs: number): Promise<string> {
+  const parts: Buffer[] = []
+  let length = 0
+  const timer = setTimeout(() => body.destroy(), withinMs)
+  try {
+    for await (const chunk of body) {
+      parts.push(chunk as Buffer)
+      length += (chunk as Buffer).length
+      if (length >= maxBytes) break
+    }
+  } catch {
+    // What has come is better than nothing.
+  } finally {
+    clearTimeout(timer)
+    body.destroy()
+  }
+  return Buffer.concat(parts).subarray(0, maxBytes).toString('utf8')
 }
 
 /** The lines of a stream, without their ends and without empty ones. Bounded: a line that is too long ends it. */

@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { CoppiceError, type ErrorCode } from '@coppice/protocol/wire'
 import type { Dialect } from '../dialect.ts'
 
@@ -14,19 +15,27 @@ export function connectionFault(cause: unknown, socket: string, dialect: Dialect
       { facts, hint: `ls -l ${socket}; run the gateway as root or as a member of the socket's group`, cause },
     )
   }
-  const why =
-    code === 'ENOENT'
-      ? 'there is no such socket'
-      : code === 'ECONNREFUSED'
-        ? 'nobody listens there'
-        : code === 'ECONNRESET' || code === 'EPIPE'
-          ? 'it hung up'
-          : message
+  const why = (code && WHY[code]?.(socket)) ?? message
   return new CoppiceError('unavailable', 'engine_gone', `${dialect.title} does not answer at ${socket}: ${why}.`, {
     facts,
     hint: dialect.startHint,
     cause,
   })
+}
+
+const WHY: Record<string, (socket: string) => string> = {
+  ENOENT: () => 'there is no such socket',
+  ECONNREFUSED: (socket) => whatIsNoSocket(socket) ?? 'nobody listens there',
+  ECONNRESET: () => 'it hung up',
+  EPIPE: () => 'it hung up',
+  EINVAL: () => 'a socket cannot have such a path, maybe because it is too long',
+}
+
+/** `docker run -v /var/run/docker.sock:…` makes a folder there when no Docker runs. */
+function whatIsNoSocket(path: string): string | undefined {
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (!found || found.isSocket()) return undefined
+  return found.isDirectory() ? 'a folder is there and no socket' : 'a file is there and no socket'
 }
 
 /** An engine that takes connections and then says nothing. */
@@ -36,6 +45,17 @@ export function silent(socket: string, dialect: Dialect, timeoutMs: number): Cop
     'engine_silent',
     `${dialect.title} took a call at ${socket} and has not answered for ${Math.round(timeoutMs / 1000)} s.`,
     { facts: { socket, engine: dialect.kind, timeoutMs }, hint: dialect.startHint.replace(' start ', ' status ') },
+  )
+}
+
+/** An answer that no engine gives. */
+export function garbled(text: string, call: string, dialect: Dialect): CoppiceError {
+  const detail = text.trim().slice(0, 200)
+  return new CoppiceError(
+    'unavailable',
+    'answer_garbled',
+    `What ${dialect.title} answered to ${call} cannot be understood: ${detail || 'nothing'}`,
+    { retryable: false, facts: { call, engine: dialect.kind, detail }, hint: `${dialect.kind} version` },
   )
 }
 

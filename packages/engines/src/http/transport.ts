@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import type { CoppiceError, Progress } from '@coppice/protocol/wire'
 import type { Dialect } from '../dialect.ts'
-import { collect } from './body.ts'
+import { beginning } from './body.ts'
 import { BulkAnswer } from './bulk-answer.ts'
 import { answerFault, connectionFault, silent } from './faults.ts'
 import { type RequestBody, sendBody, stalled } from './upload.ts'
@@ -36,6 +36,9 @@ export const CALL_TIMEOUT_MS = 60_000
 
 /** Bytes of an error's body that are read. */
 const MAX_ERROR_BYTES = 64 * 1024
+
+/** Milliseconds for an error's body, which engines send with its head. */
+const ERROR_BODY_MS = 2000
 
 /**
  * HTTP over an engine's unix socket. A connection for each call: it costs 0.1 ms there, and a call never meets a connection that
@@ -186,8 +189,7 @@ export class Transport {
     const status = body.statusCode ?? 0
     if ((status >= 200 && status < 300) || request.accept?.includes(status))
       return { status, headers: body.headers, body }
-    const text = (await collect(body, MAX_ERROR_BYTES, { cut: true })).toString('utf8')
-    body.destroy()
+    const text = await beginning(body, MAX_ERROR_BYTES, ERROR_BODY_MS)
     throw answerFault(status, text, `${request.method} ${request.path}`, this.dialect)
   }
 }

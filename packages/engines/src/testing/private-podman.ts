@@ -9,8 +9,11 @@ import { PrivateEngine } from './private-engine.ts'
 export class PrivatePodman extends PrivateEngine {
   readonly kind = 'podman'
 
-  private constructor() {
+  readonly #runtime: string
+
+  private constructor(runtime: string) {
     super()
+    this.#runtime = runtime
     const files = /^Max open files\s+(\d+)\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))
     const processes = /^Max processes\s+(\d+)\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))
     const ulimits = [
@@ -19,12 +22,14 @@ export class PrivatePodman extends PrivateEngine {
     ]
     const text = `[containers]\ndefault_ulimits = ${JSON.stringify(ulimits)}\n[engine]\nevents_logger = "file"\n`
     writeFileSync(join(this.dir, 'containers.conf'), text)
+    // Not the host's. For a test to fill before the first pull: it is read once.
+    writeFileSync(this.registriesFile, '')
   }
 
-  /** The engine, running, or why there cannot be one here. */
-  static async open(): Promise<PrivatePodman | { unavailable: string }> {
+  /** The engine, running, or why there cannot be one here. `runtime`: a program in place of runc. */
+  static async open(runtime = 'runc'): Promise<PrivatePodman | { unavailable: string }> {
     if (process.getuid?.() !== 0) return { unavailable: 'this podman needs root' }
-    const engine = new PrivatePodman()
+    const engine = new PrivatePodman(runtime)
     try {
       await engine.start()
       return engine
@@ -38,6 +43,11 @@ export class PrivatePodman extends PrivateEngine {
     return this.#podman(['system', 'service', '--time=0', `unix://${this.socket}`])
   }
 
+  /** Which registries it knows, as in `registries.conf`. */
+  get registriesFile(): string {
+    return join(this.dir, 'registries.conf')
+  }
+
   /** Over the same folders, without the service. */
   protected commandLine(args: string[]): { program: string; args: string[]; env: Record<string, string> } {
     return this.#podman(args)
@@ -46,8 +56,12 @@ export class PrivatePodman extends PrivateEngine {
   #podman(args: string[]): { program: string; args: string[]; env: Record<string, string> } {
     const at = (name: string): string => join(this.dir, name)
     const folders = ['--root', at('root'), '--runroot', at('run'), '--tmpdir', at('tmp')]
-    const manner = ['--runtime', 'runc', '--cgroup-manager', 'cgroupfs']
-    const env = { CONTAINERS_CONF: at('containers.conf'), TMPDIR: this.dir }
+    const manner = ['--runtime', this.#runtime, '--cgroup-manager', 'cgroupfs']
+    const env = {
+      CONTAINERS_CONF: at('containers.conf'),
+      CONTAINERS_REGISTRIES_CONF: this.registriesFile,
+      TMPDIR: this.dir,
+    }
     return { program: 'podman', args: [...folders, ...manner, ...args], env }
   }
 }
