@@ -81,8 +81,11 @@ read -r flags <"$runtime/supervisor-flags"
 delay=0.1
 while :; do
   began=$(seconds_up)
+  # It opens nothing of the image before it serves: a FIFO in the place of a time zone would keep it waiting for ever. Execs get none
+  # of these.
   # shellcheck disable=SC2086 # the flags are words
-  "$runtime/ld.so" --library-path "$runtime/lib" "$runtime/coppice-supervisor" $flags "$runtime/supervisor.mjs" </dev/null &
+  TZ=UTC TZDIR="$runtime/none" OPENSSL_CONF="$runtime/none" \
+    "$runtime/ld.so" --library-path "$runtime/lib" "$runtime/coppice-supervisor" $flags "$runtime/supervisor.mjs" </dev/null &
   wait "$!"
   say "the supervisor ended with status $?, starting it again in $delay s"
   # Back within 5 s whatever happens: the longest pause is 2 s, and a run of 10 s clears the record.

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, readdir, readFile, rm, truncate, utimes, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, stat, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -61,11 +61,14 @@ describe('stageRuntime', () => {
   })
 
   test('finds an unchanged bundle again without staging', async () => {
-    const before = await readdir(join(folder, 'a'))
-    const began = performance.now()
+    const looks = async () => {
+      const { ino, mtimeMs, ctimeMs } = await stat(join(folder, 'a'))
+      return { names: await readdir(join(folder, 'a')), ino, mtimeMs, ctimeMs }
+    }
+    const before = await looks()
     expect(await stage(join(folder, 'a'))).toEqual(first)
-    expect(performance.now() - began).toBeLessThan(100)
-    expect(await readdir(join(folder, 'a'))).toEqual(before)
+    // Whatever is made in between, also what is gone again, shows in the times of the folder.
+    expect(await looks()).toEqual(before)
   })
 
   test('gives the same digest when an input was only touched', async () => {

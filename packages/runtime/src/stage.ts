@@ -4,7 +4,8 @@ import { fileURLToPath } from 'node:url'
 import { openFiles } from '@coppice/limits'
 import { CoppiceError, Progress } from '@coppice/protocol/wire'
 import { bundleSupervisor } from './bundle-supervisor.ts'
-import { findInputs, type RuntimeArch } from './inputs.ts'
+import { findInputs, type InputFile, type RuntimeArch } from './inputs.ts'
+import { bundleLoader } from './loader.ts'
 import { changedSince, isWhole, readStamp, stampName, takeMarks, writeStamp } from './stamp.ts'
 import { type TreeEntry, treeDigest, writeTree } from './tree.ts'
 
@@ -30,6 +31,8 @@ export interface StagedRuntime {
 }
 
 const STALE_STAGING_MS = 3_600_000
+
+const LOADER = 'ld.so'
 
 /**
  * Stages the runtime bundle: Node, its loader and libraries, static busybox and tini, setpriv, node-pty, the supervisor and the
@@ -62,7 +65,8 @@ export async function stageRuntime(options: StageOptions): Promise<StagedRuntime
     const supervisor = await bundleSupervisor(entry)
     const marks = { ...before, ...(await takeMarks(supervisor.sources)) }
     const entries: TreeEntry[] = [
-      ...inputs,
+      ...inputs.filter(({ target }) => target !== LOADER),
+      ...(await loaderOf(inputs)),
       { target: 'supervisor.mjs', content: supervisor.code, executable: false },
       { target: 'supervisor-flags', content: Buffer.from(`${flags.join(' ')}\n`), executable: false },
     ]
@@ -105,6 +109,13 @@ async function removeStale(cacheDir: string): Promise<void> {
     const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }))
     if (Date.now() - mtimeMs > STALE_STAGING_MS) await rm(path, { recursive: true, force: true })
   }
+}
+
+async function loaderOf(inputs: InputFile[]): Promise<TreeEntry[]> {
+  const found = inputs.filter(({ target }) => target === LOADER)
+  return Promise.all(
+    found.map(async ({ target, source, executable }) => ({ target, executable, content: await bundleLoader(source) })),
+  )
 }
 
 /** The supervisor package says which flags keep its process small. */

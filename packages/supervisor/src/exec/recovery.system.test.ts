@@ -1,14 +1,39 @@
+import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ExecInfo } from '@coppice/protocol/wire'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { isAlive, readProcess } from '../scope/processes.ts'
 import { TestCgroup } from '../testing/cgroup.ts'
+import { processesOf } from '../testing/end-processes.ts'
 import { eventually } from '../testing/eventually.ts'
 import { mountSmall } from '../testing/fixtures.ts'
 import { answerOf, TestSandbox } from '../testing/sandbox.ts'
+
+function childrenOf(pid: number): string[] {
+  return textOf(`/proc/${pid}/task/${pid}/children`).trim().split(' ')
+}
+
+function wordsOf(pid: string): string[] {
+  return textOf(`/proc/${pid}/cmdline`).split('\0')
+}
+
+/** A launcher at any of its steps. */
+function isShell([, applet = '', first = '']: string[]): boolean {
+  return applet === 'sh' || (applet === '-s' && first === '--')
+}
+
+/** Empty when the process is gone. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'latin1')
+  } catch {
+    return ''
+  }
+}
 
 /** SIGKILLs the supervisor, as an OOM killer would, and starts it again, as init would. */
 async function killAndRestart(sandbox: TestSandbox): Promise<void> {
@@ -34,6 +59,30 @@ describe.each(['cgroup-v1', 'cgroup-v2', 'subreaper'] as const)('a supervisor th
     await sandbox.close()
     await eventually(() => cgroup === undefined || cgroup.remove())
     cgroup = undefined
+  })
+
+  test('leaves no process behind, killed 20 times at whichever step of making a launcher', {
+    timeout: 180_000,
+  }, async () => {
+    const launchers = () => processesOf(`${sandbox.stateDir}/`).filter((pid) => pid !== sandbox.pid)
+    for (let round = 0; round < 20; round++) {
+      sandbox.process?.kill('SIGKILL')
+      await once(sandbox.process as ChildProcess, 'exit')
+      sandbox.cut()
+      await eventually(() => launchers().length === 0)
+      sandbox.spawn()
+      // How far a launcher comes before its supervisor's end is another step each time.
+      while (!childrenOf(sandbox.pid).some((pid) => isShell(wordsOf(pid)))) await sleep(1)
+      for (const end = performance.now() + round / 4; performance.now() < end; );
+    }
+    sandbox.process?.kill('SIGKILL')
+    await eventually(() => launchers().length === 0)
+    sandbox.spawn()
+    await sandbox.session()
+    expect(await sandbox.exec({ shell: 'echo still; exit 3' })).toMatchObject({
+      stdout: 'still\n',
+      result: { exitCode: 3 },
+    })
   })
 
   test('serves finished results and outputs, small and large', async () => {
@@ -75,11 +124,10 @@ describe.each(['cgroup-v1', 'cgroup-v2', 'subreaper'] as const)('a supervisor th
     const file = join(sandbox.dir, 'count')
     const spec = { shell: `echo x >>${file}; sleep 1000`, key: 'mine' }
     await sandbox.json('POST', '/execs?detach=1', spec)
-    await eventually(() => existsSync(file))
+    await eventually(() => existsSync(file) && readFileSync(file, 'latin1') === 'x\n')
     await killAndRestart(sandbox)
     const again = answerOf(await sandbox.frames('POST', '/execs?follow=1', spec))
     expect(again.error).toMatchObject({ reason: 'exec_lost' })
-    const { readFileSync } = await import('node:fs')
     expect(readFileSync(file, 'latin1')).toBe('x\n')
     await expect(sandbox.exec({ shell: 'echo other', key: 'mine' })).rejects.toMatchObject({
       code: 'conflict',
@@ -116,7 +164,6 @@ describe('exactly once', () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => sandbox.exec(spec)))
     expect(new Set(answers.map(({ info }) => info.id)).size).toBe(1)
     expect(answers.every(({ stdout, result }) => stdout === 'done\n' && result.exitCode === 0)).toBe(true)
-    const { readFileSync } = await import('node:fs')
     expect(readFileSync(file, 'latin1')).toBe('x\n')
     const resumed = await sandbox.exec(spec, 'from=3')
     expect(resumed.stdout).toBe('e\n')

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { closeSync, constants, mkdirSync, openSync, rmSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { CoppiceError } from '@coppice/protocol/wire'
@@ -23,12 +24,15 @@ export class FifoStore {
   #next = 0
   #filling: Promise<void> | undefined
 
-  /** `dir` is emptied: what is in it is from an earlier supervisor. */
+  /**
+   * `dir` is emptied: what is in it is from an earlier supervisor. A launcher that this one has left finds nothing at its paths: they
+   * never come again.
+   */
   constructor(dir: string, busybox: string) {
-    this.#dir = dir
+    this.#dir = join(dir, randomBytes(6).toString('hex'))
     this.#busybox = busybox
-    rmSync(dir, { recursive: true, force: true })
-    mkdirSync(dir, { recursive: true, mode: 0o700 })
+    rmSync(dir, { recursive: true, force: true, maxRetries: 3 })
+    mkdirSync(this.#dir, { recursive: true, mode: 0o700 })
   }
 
   /** The path of a FIFO that nobody else gets. */

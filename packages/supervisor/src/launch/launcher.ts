@@ -7,7 +7,7 @@ import type { Identity } from './identity.ts'
 import type { Launched } from './launched.ts'
 import { openPipes, type Pipes } from './pipes.ts'
 import { ASK_READY, launcherWords } from './prologue.ts'
-import { quote, STDIN_FD } from './script.ts'
+import { openForReading, STDIN_FD } from './script.ts'
 
 /** What launchers are made with. */
 export interface LauncherDeps {
@@ -27,7 +27,7 @@ export async function startLauncher(deps: LauncherDeps, identity: Identity | und
   try {
     scope = await scopes.create({ terminal: false })
     // By its path, inside of the scope: a subreaper around the program must not hold the reading end.
-    const words = launcherWords(scope.entry, identity, tools, `exec ${STDIN_FD}<${quote(pipes.inputPath)}`)
+    const words = launcherWords(scope.entry, identity, tools, `exec ${openForReading(STDIN_FD, pipes.inputPath)}`)
     return await launch(words, scope, pipes)
   } catch (error) {
     pipes.destroy()

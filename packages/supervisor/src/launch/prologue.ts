@@ -43,7 +43,8 @@ export function launcherWords(
     `exec ${ready.map(quote).join(' ')}`,
   ].join('\n')
   const wrapped = [...entry.wrapper, tools.busybox, 'sh', '-c', inside]
-  const rest = entry.wrapper.length === 0 ? inside : `exec ${wrapped.map(quote).join(' ')}`
+  const outside = `${entry.opening}\nexec ${wrapped.map(quote).join(' ')}`
+  const rest = entry.wrapper.length === 0 ? inside : outside
   return [tools.busybox, 'sh', '-c', `${CLOSE_INHERITED}\n${rest}`]
 }
 

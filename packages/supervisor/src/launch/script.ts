@@ -3,6 +3,17 @@ import { CoppiceError } from '@coppice/protocol/wire'
 /** File descriptor on which a launcher keeps the program's standard input while its own is the script. */
 export const STDIN_FD = 3
 
+/** File descriptor by which a launcher has a FIFO open for as long as it opens it for good. */
+const HELD_FD = 4
+
+/**
+ * Shell words that open a FIFO for reading on `fd`, and do not wait for a writer: a supervisor that is killed meanwhile would leave
+ * its launcher waiting for ever.
+ */
+export function openForReading(fd: number, path: string): string {
+  return `${HELD_FD}<>${quote(path)} ${fd}<${quote(path)} ${HELD_FD}>&-`
+}
+
 /** The kernel's limit for arguments and environment together with the usual 8 MiB stack, less what it keeps for itself. */
 const MAX_START_BYTES = 2 * 1024 * 1024 - 16 * 1024
 

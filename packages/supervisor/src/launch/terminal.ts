@@ -8,7 +8,7 @@ import type { Identity } from './identity.ts'
 import type { Launched } from './launched.ts'
 import { type LauncherDeps, launchError } from './launcher.ts'
 import { ASK_READY, launcherWords } from './prologue.ts'
-import { quote, STDIN_FD } from './script.ts'
+import { openForReading, STDIN_FD } from './script.ts'
 import type { OutputSource } from './source.ts'
 
 export interface TerminalSize {
@@ -41,7 +41,7 @@ export async function startTerminal(
   script.on('error', () => {})
   script.write(ASK_READY)
   const scope = await scopes.create({ terminal: true })
-  const words = launcherWords(scope.entry, identity, tools, `exec ${STDIN_FD}<&0 0<${quote(scriptPath)}`)
+  const words = launcherWords(scope.entry, identity, tools, `exec ${STDIN_FD}<&0 ${openForReading(0, scriptPath)}`)
   let pty: IPty
   try {
     pty = spawn(words[0], words.slice(1), { ...size, name: size.term, cwd: '/', env: {}, encoding: null })

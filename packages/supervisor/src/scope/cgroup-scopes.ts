@@ -82,7 +82,7 @@ class CgroupScope implements KillScope {
   /** `onHeld` is told when it was released while something lived in it. */
   constructor(name: string, group: Group, onHeld: (scope: CgroupScope) => void) {
     this.name = name
-    this.entry = { wrapper: [], prologue: group.prologue }
+    this.entry = { wrapper: [], opening: '', prologue: group.prologue }
     this.#group = group
     this.#onHeld = onHeld
   }

@@ -7,6 +7,8 @@ export type OomVerdict = boolean | 'unknown'
 export interface ScopeEntry {
   /** Program and arguments that run the launcher's shell; empty for none. */
   readonly wrapper: readonly string[]
+  /** Shell commands that run before the wrapper does. */
+  readonly opening: string
   /** Shell commands, each ending in success, that put the shell itself into the scope. */
   readonly prologue: string
 }

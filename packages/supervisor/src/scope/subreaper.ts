@@ -1,5 +1,6 @@
 import { closeSync, constants, openSync, readSync, rmSync } from 'node:fs'
 import type { FifoStore } from '../launch/fifo.ts'
+import { quote } from '../launch/script.ts'
 import type { Tools } from '../paths.ts'
 import type { KillScope, KillScopes, ScopeEntry, ScopeMark, ScopeOptions, WaitStatus } from './kill-scope.ts'
 import { readProcess, sendSignal } from './processes.ts'
@@ -7,6 +8,9 @@ import { signalName } from './signals.ts'
 import { Tree } from './tree.ts'
 
 const SIGKILL = 9
+
+/** On it tini and `time` have the FIFO for the status open, both ways: opening it does not wait for a reader that was killed. */
+const STATUS_FD = 5
 
 /**
  * Scopes without cgroups: `tini -s` around each exec adopts every orphan, so that all descendants can be found from it.
@@ -53,8 +57,12 @@ class SubreaperScope implements KillScope {
     this.#statusPath = statusPath
     this.#statusFd = openSync(statusPath, constants.O_RDONLY | constants.O_NONBLOCK)
     const session = options.terminal ? [] : [tools.busybox, 'setsid']
-    const time = [tools.busybox, 'time', '-f', 'ended', '-o', statusPath]
-    this.entry = { wrapper: [tools.tini, '-s', '--', ...time, ...session], prologue: '' }
+    const time = [tools.busybox, 'time', '-f', 'ended', '-o', `/proc/self/fd/${STATUS_FD}`]
+    this.entry = {
+      wrapper: [tools.tini, '-s', '--', ...time, ...session],
+      opening: `exec ${STATUS_FD}<>${quote(statusPath)}`,
+      prologue: `exec ${STATUS_FD}>&-`,
+    }
   }
 
   started(launcher: number, main: number): void {

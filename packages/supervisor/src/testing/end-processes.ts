@@ -21,7 +21,8 @@ export async function endProcessesOf(folder: string): Promise<void> {
   throw new Error(`processes of ${folder} do not end`)
 }
 
-function processesOf(path: string): number[] {
+/** Pids of those that name this path or have something in it open, this process not. */
+export function processesOf(path: string): number[] {
   return readdirSync('/proc').flatMap((name) => {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) return []
     try {

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Waits until `look` gives something true, and gives that; fails after `limitMs`. */
-export async function eventually<T>(look: () => T | Promise<T>, limitMs = 10_000): Promise<T> {
+export async function eventually<T>(look: () => T | Promise<T>, limitMs = 30_000): Promise<T> {
   const deadline = performance.now() + limitMs
   for (;;) {
     const found = await look()
