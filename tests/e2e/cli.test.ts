@@ -358,7 +358,16 @@ describe('the gateway', () => {
     const result = await new CoppiceCommand(broken).run(['ls'])
     expect(result).toMatchObject({ code: 125, stderr: expect.stringMatching(/gateway_failed/) })
     expect(result.stderr).toContain('config.json')
+    expect(result.stderr).not.toContain('"level"')
     fs.rmSync(broken, { recursive: true })
+  })
+
+  it('takes a scratch folder for the one that the command which starts it would find', async () => {
+    const own = makeHome()
+    const start = `cd ${own} && COPPICE_SCRATCH_DIR=mine coppice gateway start`
+    expect(await new CoppiceCommand(own).shell(`${start} && coppice gateway stop`)).toMatchObject({ code: 0 })
+    expect(fs.statSync(join(own, 'mine')).mode & 0o777).toBe(0o700)
+    fs.rmSync(own, { recursive: true })
   })
 
   it('serves no other machine without TLS', async () => {

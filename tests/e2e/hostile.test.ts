@@ -75,7 +75,7 @@ describe('a supervisor that was replaced by something hostile', () => {
     )
     await expect(bad.execs()).rejects.toMatchObject({ name: 'CoppiceError' })
     one.garble()
-    await world.until(async () => !(await bad.inspect()).connected, 'the garbled session to be dropped', 10_000)
+    await world.until(async () => !(await bad.inspect()).connected, 'the garbled session to be dropped')
   })
 
   it('lies about itself alone', async () => {

@@ -39,7 +39,7 @@ beforeAll(async () => {
       return listening.includes(WEB) && listening.includes(ECHO)
     },
     'the servers inside to listen',
-    20_000,
+    30_000,
   )
 }, 120_000)
 afterAll(() => world.dispose(), 120_000)
@@ -116,7 +116,7 @@ describe('a preview', () => {
 describe('forward', () => {
   it('leads here until it is interrupted, and says when a connection cannot be made', async () => {
     const running = coppice.start(['forward', 'box', `0:${WEB}`, `0:${ECHO}`, '0:1', '--json'])
-    await world.until(() => running.stdout.includes('\n'), 'the ports to be there', 20_000)
+    await world.until(() => running.stdout.includes('\n'), 'the ports to be there', 30_000)
     const [web, echo, nothing] = (JSON.parse(running.stdout) as { forwards: { localPort: number }[] }).forwards
     expect(running.stderr).toContain(`-> box:${WEB}`)
     expect(await get(`http://127.0.0.1:${web?.localPort}/`)).toMatchObject({ text: '<h1>from inside</h1>' })
@@ -227,7 +227,7 @@ describe('what is known of a network', () => {
         return /evil\.example +- +80 .* denied +not_listed$/m.test(log)
       },
       'the refusal to be in the log',
-      10_000,
+      30_000,
     )
   })
 })

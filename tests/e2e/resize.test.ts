@@ -25,7 +25,7 @@ let coppice: CoppiceCommand
 
 beforeAll(async () => {
   dir = mkdtempSync(join(tmpdir(), 'coppice-resize-'))
-  const opened = await PrivateDocker.open()
+  const opened = await PrivateDocker.open('--live-restore')
   if ('unavailable' in opened) why = opened.unavailable
   else docker = opened
   // The gateway's own way to hand a limit to the kernel, which hangs once where there is a file `hold`, until its caller is gone.
@@ -165,6 +165,17 @@ describe.each(['oci', 'docker'])('other limits for a sandbox of %s', (driver) =>
     await box.resize({ memoryMB: 8_000_000, cpus: 200 })
     await expectLimits(box, { memoryMB: 8_000_000, cpus: 200, pids: 128 })
   })
+})
+
+test('what an engine that is away could neither do nor take back is settled once it is there again', async (context) => {
+  if (!docker) return context.skip(why)
+  const box = await world.create({ driver: 'docker', ...LIMITS })
+  await docker.end('SIGKILL')
+  await expect(box.resize(GROWN)).rejects.toMatchObject({ code: 'unavailable' })
+  expect(underWay()).toBe(true)
+  await docker.start()
+  await world.until(() => !underWay(), 'the change to be settled', 60_000)
+  await expectLimits(box, LIMITS)
 })
 
 test('what cannot be is said: nothing asked for, out of range, no such sandbox any more, a driver that cannot', async () => {

@@ -1,5 +1,4 @@
-import { readFile } from 'node:fs/promises'
-import { isAbsent } from './faults.ts'
+import { readHomeFile } from '@coppice/protocol/home-file'
 
 /** What checks need to know of `config.json`. Everything else in it is the gateway's. */
 export interface ConfigFacts {
@@ -20,10 +19,6 @@ export async function readConfig(path: string): Promise<ConfigFacts> {
 
 /** The file as JSON; undefined when there is none. Throws what is wrong with it. */
 export async function readConfigJson(path: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(path, 'utf8'))
-  } catch (error) {
-    if (isAbsent(error)) return undefined
-    throw error
-  }
+  const text = readHomeFile(path)
+  return text === undefined ? undefined : JSON.parse(text)
 }

@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { rename, rm, rmdir } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { CoppiceError, type GatewayStatus, Progress } from '@coppice/protocol'
+import { requireNoFolder } from '@coppice/protocol/home-file'
 import { FileRegistry } from '@coppice/registry'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { Checkpoints } from './checkpoints/checkpoints.ts'
@@ -37,6 +38,12 @@ import { VERSION } from './version.ts'
 /** Milliseconds between two looks for end records, tombstones and drafts that are old enough to go. */
 const FORGET_INTERVAL_MS = 3_600_000
 
+/**
+ * Milliseconds for which a removed entry is remembered. No id comes again, and this process is the only writer: only as long as
+ * a writer that was killed may have left something. Each costs a start as much as an end record.
+ */
+const REMOVAL_MS = 3_600_000
+
 export interface GatewayOptions {
   /** `COPPICE_HOME`, absolute. */
   home: string
@@ -67,6 +74,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { logger } = options
   const home = openHome(options.home)
   const lock = takeLock(home.lock)
+  requireNoFolder(home.gatewayFile)
   const startedAt = Date.now()
   const config = readConfig(home.config)
   const token = readOrMakeToken(home.token)
@@ -78,10 +86,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   for (const skipped of [...directory.skipped, ...saved.skipped])
     logger.warn({ ...skipped }, 'a registry file could not be read and was left as it is')
 
+  let sandboxes: Sandboxes | undefined
   const drivers = makeDrivers(home, config, options.driver ?? config.driver)
-  drivers.onNotice(({ name }, notice) =>
-    logger.warn({ driver: name, ...notice }, 'what a driver depends on has changed'),
-  )
+  drivers.onNotice(({ name }, notice) => {
+    logger.warn({ driver: name, ...notice }, 'what a driver depends on has changed')
+    if (!notice.available) return
+    void sandboxes?.finishResizes(name)
+    void sandboxes?.finishRemovals(name)
+  })
   const ownPorts: number[] = []
   const egress = new Egress({
     dir: home.egress,
@@ -91,7 +103,6 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     log: (message, facts) => logger.warn(facts, message),
   })
   const networks = new Networks({ directory, drivers, egress })
-  let sandboxes: Sandboxes | undefined
   openRun(home)
   const hub = new SessionHub({
     runDir: home.run,
@@ -104,15 +115,19 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
         .catch((error: unknown) => logger.warn({ err: error, sandboxId: id }, 'a driver could not be asked'))
     },
   })
-  const inUse = (digest: string) =>
-    saved.holds(digest) || directory.existing().some((record) => record.imageDigest === digest)
+  const inUse = (digest: string) => {
+    if (saved.holds(digest) || directory.existing().some((record) => record.imageDigest === digest)) return true
+    return saved.mayHold || directory.mayHold ? 'unknown' : false
+  }
   const { mirrors, insecure } = config.registries
   const registries = { mirrors, insecureRegistries: insecure }
   const images = await Images.open(home, inUse, registries, (message) => logger.warn(message))
   const sources = { images, runtime: runtimeSource(home.runtime) }
   const launch = new Launch({ sources, hub, config, homeHash: home.hash, networks })
   await reconcile({ directory, drivers, hub, log: (message, facts) => logger.info(facts, message) })
-  sandboxes = new Sandboxes({ config, directory, drivers, hub, origins: new Origins(images, saved), launch })
+  const origins = new Origins(images, saved)
+  sandboxes = new Sandboxes({ config, directory, drivers, hub, origins, launch, filesDir: home.drivers })
+  const running = sandboxes
   const checkpoints = new Checkpoints({
     directory: saved,
     sandboxes,
@@ -123,9 +138,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   await checkpoints.reconcile()
 
   const forget = () => {
-    registry.sweep().catch((error: unknown) => logger.warn({ err: error }, 'the registry could not be swept'))
+    void running.finishResizes()
+    void running.finishRemovals()
+    registry
+      .sweep(Date.now(), REMOVAL_MS)
+      .catch((error: unknown) => logger.warn({ err: error }, 'the registry could not be swept'))
     directory
       .forget(Date.now() - config.endRecordRetentionMs, (id) => egress.forget(id))
+      .then(() => directory.limitEnds(config.endRecordLimit, (id) => egress.forget(id)))
       .catch((error: unknown) => logger.warn({ err: error }, 'old end records were not removed'))
   }
   forget()
@@ -151,7 +171,6 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     }
   }
   const guard = new Guard(token, names)
-  const running = sandboxes
   const inbound = new Inbound({
     secret: token,
     guard,
@@ -191,14 +210,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   }
   ownPorts.push(...[(app.server.address() as AddressInfo).port, remote?.port ?? []].flat())
   url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
-  await announce(home.gatewayFile, {
-    pid: process.pid,
-    url,
-    version: VERSION,
-    home: home.dir,
-    startedAt,
-    remote: remote?.url,
-  })
+  const announced = { pid: process.pid, url, version: VERSION, home: home.dir, startedAt, remote: remote?.url }
+  // On a full disk too: it is by a gateway that sandboxes are removed.
+  await registry.lend(() => announce(home.gatewayFile, announced))
   logger.info({ url, remote: remote?.url, home: home.dir }, 'listening')
 
   return {
@@ -223,8 +237,13 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 /** Whole or not at all: clients read this file while it is written. */
 async function announce(path: string, value: Record<string, unknown>): Promise<void> {
   const draft = `${path}.${process.pid}.new`
-  writeFileSync(draft, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 })
-  await rename(draft, path)
+  try {
+    writeFileSync(draft, `${JSON.stringify(value, null, 2)}\n`, { mode: 0o600 })
+    await rename(draft, path)
+  } catch (error) {
+    await rm(draft, { force: true })
+    throw error
+  }
 }
 
 async function closeApp(app: FastifyInstance): Promise<void> {

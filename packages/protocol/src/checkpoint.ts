@@ -7,6 +7,12 @@ export const CreateCheckpointSchema = z
     name: NameSchema.refine((name) => !isCheckpointId(name), 'it has the form of an id')
       .optional()
       .describe('Unique among checkpoints.'),
+    key: z
+      .string()
+      .min(1)
+      .max(256)
+      .optional()
+      .describe('Idempotency key: the same key never makes two checkpoints, as long as the first is there.'),
   })
   .strict()
 export type CreateCheckpointRequest = z.input<typeof CreateCheckpointSchema>

@@ -85,10 +85,18 @@ export class CoppiceError extends Error {
     return new CoppiceError(body.code as ErrorCode, String(body.reason ?? 'unknown'), body.message, options)
   }
 
-  /** Any thrown value as a `CoppiceError`; unknown ones become `internal/unexpected` with the original as `cause`. */
+  /**
+   * Any thrown value as a `CoppiceError`: a full disk becomes `resource_exhausted/disk_full`, unknown ones `internal/unexpected`, with
+   * the original as `cause`.
+   */
   static from(value: unknown): CoppiceError {
     if (value instanceof CoppiceError) return value
     const message = value instanceof Error ? value.message : String(value)
+    const { code: errno, path } = value instanceof Error ? (value as NodeJS.ErrnoException) : {}
+    if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+      const facts = { errno, ...(path !== undefined && { path }) }
+      return new CoppiceError('resource_exhausted', 'disk_full', message, { cause: value, retryable: true, facts })
+    }
     return new CoppiceError('internal', 'unexpected', message, { cause: value })
   }
 }

@@ -1,3 +1,5 @@
+export * from './archive-print.ts'
+export * from './build-secrets.ts'
 export * from './checkpoint.ts'
 export * from './errors.ts'
 export * from './exec.ts'

@@ -92,7 +92,7 @@ export const EndRecordSchema = z.object({
     .describe('The last output seen, at most 64 KiB, not UTF-8 replaced. Empty for a removed one in a list.'),
   use: ResourceUseSchema.nullable(),
 })
-/** What is kept about a sandbox after an end, 7 days after its removal. */
+/** What is kept about a sandbox after an end: 7 days after its removal, of the last 20,000, unless configured. */
 export type EndRecord = z.infer<typeof EndRecordSchema>
 
 export const SandboxInfoSchema = z.object({

@@ -2,6 +2,8 @@
  * The part of the protocol that loads no schema library: what the supervisor, the SDK and the CLI run with.
  * Types come from the schemas all the same (they are erased).
  */
+export * from './archive-print.ts'
+export * from './build-secrets.ts'
 export type * from './checkpoint.ts'
 export * from './errors.ts'
 export type * from './exec.ts'

@@ -4,6 +4,15 @@ import type { GatewayConnection } from './connection.ts'
 /** Removing frees the bytes that only it held. */
 const REMOVE_ANSWER_MS = 120_000
 
+/** How a checkpoint is to be. */
+export interface CheckpointOptions {
+  /** Unique among checkpoints. */
+  name?: string | undefined
+  /** Idempotency key: the same key never makes two checkpoints. Generated when absent, so that a broken connection never does. */
+  key?: string | undefined
+  signal?: AbortSignal | undefined
+}
+
 /** The checkpoints of one gateway. `Sandbox.checkpoint` makes them. */
 export class Checkpoints {
   readonly #connection: GatewayConnection

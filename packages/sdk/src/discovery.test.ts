@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
@@ -51,6 +51,14 @@ describe('the gateway', () => {
   ])('is not running when the home %s', (_, prepare) => {
     prepare()
     const expected = { code: 'unavailable', reason: 'gateway_not_running', hint: 'coppice gateway start' }
+    expect(() => findGateway({ home })).toThrow(expect.objectContaining(expected))
+  })
+
+  it.each(['gateway.json', 'token'])('is not looked for in a %s that is a folder', (name) => {
+    announce({ url: 'http://127.0.0.1:1', token: 't' })
+    rmSync(join(home, name))
+    mkdirSync(join(home, name))
+    const expected = { reason: 'state_not_a_file', facts: { path: join(home, name), what: 'a folder' } }
     expect(() => findGateway({ home })).toThrow(expect.objectContaining(expected))
   })
 

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
+import { readHomeFile } from '@coppice/protocol/home-file'
 import { CoppiceError } from '@coppice/protocol/wire'
 
 /** Where a gateway is and the token that opens it. */
@@ -37,9 +37,12 @@ export function defaultHome(): string {
   return join(process.env.XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'coppice')
 }
 
-/** The record of a home's gateway, or undefined when there is none or its process is gone. */
+/**
+ * The record of a home's gateway, or undefined when there is none or its process is gone.
+ * @throws `failed_precondition/state_not_a_file`, `permission_denied/state_unreadable`
+ */
 export function runningGateway(home: string): GatewayRecord | undefined {
-  const text = readState(join(home, 'gateway.json'))
+  const text = readHomeFile(join(home, 'gateway.json'))
   if (text === undefined) return undefined
   let record: Partial<GatewayRecord>
   try {
@@ -55,7 +58,8 @@ export function runningGateway(home: string): GatewayRecord | undefined {
  * Finds the gateway to talk to.
  *
  * @throws `unavailable/gateway_not_running` when a home has no running gateway, `permission_denied/state_unreadable` when it
- * has one that this user may not use, `unauthenticated/token_missing` when a URL was given without a token.
+ * has one that this user may not use, `failed_precondition/state_not_a_file` when something else stands in the place of a file
+ * of it, `unauthenticated/token_missing` when a URL was given without a token.
  */
 export function findGateway(options: DiscoveryOptions = {}): GatewayAddress {
   const url = options.url ?? process.env.COPPICE_URL
@@ -70,7 +74,7 @@ export function findGateway(options: DiscoveryOptions = {}): GatewayAddress {
   }
   const home = options.home ?? defaultHome()
   const record = runningGateway(home)
-  const token = record && (options.token ?? readState(join(home, 'token'))?.trim())
+  const token = record && (options.token ?? readHomeFile(join(home, 'token'))?.trim())
   if (!record || !token) throw gatewayNotRunning(home)
   return { url: record.url, token, pid: record.pid }
 }
@@ -82,21 +86,6 @@ export function gatewayNotRunning(home: string, cause?: unknown): CoppiceError {
     hint: 'coppice gateway start',
     cause,
   })
-}
-
-/** A small file of the home; undefined when it is not there. */
-function readState(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
-    throw new CoppiceError('permission_denied', 'state_unreadable', `${path} could not be read: ${code}.`, {
-      facts: { path },
-      hint: 'Run as the user whose gateway it is, or set COPPICE_URL and COPPICE_TOKEN.',
-      cause,
-    })
-  }
 }
 
 function isAlive(pid: number): boolean {

@@ -6,7 +6,10 @@ import type { ImportOptions } from './images.ts'
 export type ArchiveOptions = Pick<ImportOptions, 'name' | 'ref' | 'platform' | 'format'>
 
 /** How a folder is built. */
-export type DockerfileOptions = Pick<BuildOptions, 'name' | 'dockerfile' | 'target' | 'buildArgs' | 'noCache'>
+export type DockerfileOptions = Pick<
+  BuildOptions,
+  'name' | 'dockerfile' | 'target' | 'buildArgs' | 'noCache' | 'secrets'
+>
 
 /** Where an image comes from. */
 export type ImageSource =

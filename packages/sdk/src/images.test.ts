@@ -1,10 +1,12 @@
+import { createHash } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { CoppiceError, type ProgressEvent } from '@coppice/protocol/wire'
+import { ARCHIVE_TAIL_BYTES, CoppiceError, type ProgressEvent, REMEMBERED_ARCHIVE_BYTES } from '@coppice/protocol/wire'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { BuildOptions } from './context/build.ts'
 import { Coppice } from './coppice.ts'
+import type { ImportOptions } from './images.ts'
 import { pack } from './tar/pack.ts'
 import { readTar } from './tar/read.ts'
 import { FakeImages } from './testing/fake-images.ts'
@@ -74,6 +76,29 @@ describe('pull and push', () => {
 })
 
 describe('a build', () => {
+  it('sends secrets in front of the context, and in its address no more than their names and sizes', async () => {
+    writeFileSync(join(scratch, 'Dockerfile'), 'ARG R=r.example\nFROM $R/x')
+    const secrets = { npm: 'the word', key: Buffer.from([0, 1]), none: '' }
+    const { name } = await client.images.build(scratch, { secrets })
+    const [call] = gateway.of('build')
+    expect(call?.query.getAll('secret')).toEqual(['npm:8', 'key:2', 'none:0'])
+    expect(call?.query.getAll('registry')).toEqual(['r.example'])
+    expect(call?.query.toString()).not.toContain('word')
+    expect(call?.body.subarray(0, 10).toString('latin1')).toBe('the word\0\x01')
+    expect((call?.body.length ?? 0) % 512).toBe(10)
+    expect(await client.images.build(scratch, { secrets: { npm: 'another' } })).toMatchObject({ name, cached: true })
+  })
+
+  it.each([
+    [{ secrets: { 'a b': 'x' } }, 'bad_build_secret'],
+    [{ secrets: { a: Buffer.alloc(500 * 1024 + 1) } }, 'build_secret_too_large'],
+    [{ name: '' }, 'invalid_image_name'],
+  ] as const)('of %j is refused before anything is sent: %s', async (options, reason) => {
+    writeFileSync(join(scratch, 'Dockerfile'), 'FROM x')
+    await expect(client.images.build(scratch, options)).rejects.toMatchObject({ reason })
+    expect(gateway.calls).toEqual([])
+  })
+
   it('sends the context once for each content, whatever the times', async () => {
     write({ Dockerfile: 'FROM x', '.dockerignore': 'secret', a: '1', secret: '2' })
     const first = await client.images.build(scratch, { buildArgs: { B: '2', A: 'x=1' } })
@@ -177,6 +202,57 @@ describe('an import', () => {
     gateway.archiveName = 'inside:1'
     expect(await client.images.importPath(join(scratch, 'My App.tar'))).toMatchObject({ name: 'inside:1' })
     expect(gateway.of('import')[0]?.body.toString()).toBe('x')
+  })
+
+  describe('of a large file', () => {
+    const path = () => join(scratch, 'large.tar')
+    const text = 'x'.repeat(REMEMBERED_ARCHIVE_BYTES + 1)
+    const bring = async (options: ImportOptions = {}) => {
+      const known: boolean[] = []
+      const image = await client.images.importPath(path(), { ...options, onKnown: (is) => known.push(is) })
+      return { image, known }
+    }
+    beforeEach(() => write({ 'large.tar': text }))
+
+    it('that the gateway has imported before sends nothing', async () => {
+      gateway.knownArchive = `sha256:${createHash('sha256').update(text).digest('hex')}`
+      const seen: ProgressEvent[] = []
+      const { image, known } = await bring({ name: 'mine', onProgress: (event) => seen.push(event) })
+      expect(image).toMatchObject({ name: 'mine', facts: { bytes: 0, blobs: 0, known: true } })
+      expect(known).toEqual([true])
+      expect(gateway.of('import')).toEqual([])
+      const tail = createHash('sha256').update(text.slice(-ARCHIVE_TAIL_BYTES)).digest('hex')
+      const question = JSON.parse(gateway.of('known')[0]?.body.toString() ?? '')
+      expect(question).toMatchObject({ size: text.length, tail, format: 'auto', fallbackName: 'large', name: 'mine' })
+      expect(seen).toContainEqual({
+        message: 'Comparing the archive',
+        done: text.length,
+        total: text.length,
+        unit: 'bytes',
+      })
+    })
+
+    it('that only looks like one it has imported is sent', async () => {
+      gateway.knownArchive = `sha256:${'0'.repeat(64)}`
+      const { image, known } = await bring()
+      expect(image.facts).toEqual({})
+      expect(known).toEqual([false])
+      expect(gateway.of('import')[0]?.body.length).toBe(text.length)
+    })
+
+    it('is sent to a gateway that is too old to be asked', async () => {
+      await bring()
+      expect(gateway.of('known')).toHaveLength(1)
+      expect(gateway.of('import')[0]?.body.length).toBe(text.length)
+    })
+
+    it('that is cancelled while it is compared sends nothing', async () => {
+      gateway.knownArchive = `sha256:${'0'.repeat(64)}`
+      const cancel = new AbortController()
+      const onProgress = () => cancel.abort()
+      await expect(bring({ signal: cancel.signal, onProgress })).rejects.toMatchObject({ code: 'cancelled' })
+      expect(gateway.of('import')).toEqual([])
+    })
   })
 
   it('takes an OCI layout as the archive that it would be', async () => {

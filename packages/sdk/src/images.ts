@@ -34,6 +34,8 @@ export interface ImportOptions extends ImageWork {
   platform?: string | undefined
   /** Bytes of a streamed source, when known. */
   size?: number | undefined
+  /** Of `importPath`: told once, before anything is sent, whether the gateway has imported the same bytes before. */
+  onKnown?: ((known: boolean) => void) | undefined
 }
 
 export interface ExportOptions extends ImageWork {
@@ -50,6 +52,8 @@ export interface Pruned {
   layers: number
   /** Beginnings of transfers that were never finished. */
   partials: number
+  /** Images without a name that stay because an entry of the registry, which may need them, cannot be read. */
+  kept: number
   bytes: number
 }
 
@@ -113,10 +117,13 @@ export class Images {
     return exchange(this.#connection, request, body, (response) => broughtImage(response, options))
   }
 
-  /** Imports a local archive, or the folder of an OCI layout. Without a name in either it is called like the file. */
+  /**
+   * Imports a local archive, or the folder of an OCI layout. Without a name in either it is called like the file. A file of which the
+   * gateway has imported every byte before is not sent again: `facts.known` is true then.
+   */
   async importPath(place: string | ArchivePlace, options: ImportOptions = {}): Promise<BroughtImage> {
     const { importPath } = await import('./from/local-archive.ts')
-    return importPath(this, place, options)
+    return importPath(this.#connection, this, place, options)
   }
 
   /** An image as archive. A cut connection is an error of the stream. */
@@ -131,7 +138,7 @@ export class Images {
    * Writes an image to a local file or, with `oci`, into the folder of an OCI layout: whole or not at all. Other images of a layout
    * that is there stay.
    *
-   * @throws `conflict/target_exists` for a folder that holds something else
+   * @throws `conflict/target_exists` for a folder that holds something else, `invalid_argument/target_is_folder` for an archive
    */
   async exportPath(ref: string, place: ArchivePlace, options: Omit<ExportOptions, 'format'> = {}): Promise<void> {
     const { writeImage } = await import('./export/write-image.ts')

@@ -40,9 +40,10 @@ export {
   type SupervisorInfo,
 } from '@coppice/protocol/wire'
 export type { ByteSource } from './byte-source.ts'
-export type { Checkpoints } from './checkpoints.ts'
+export type { CheckpointOptions, Checkpoints } from './checkpoints.ts'
 export type { ConnectionOptions } from './connection.ts'
 export type { BuildOptions, BuiltImage } from './context/build.ts'
+export type { BuildSecrets } from './context/secrets.ts'
 export { Coppice } from './coppice.ts'
 export { defaultHome, type GatewayRecord, runningGateway } from './discovery.ts'
 export type { Download, ReadOptions } from './download.ts'

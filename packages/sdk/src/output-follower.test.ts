@@ -110,7 +110,8 @@ describe('an exec whose connection breaks', () => {
       code: 'unavailable',
       facts: { execId: exec.id, offset: 7, boundMs: 300 },
     })
-    expect(Date.now() - startedAt).toBeLessThan(2_000)
+    // Not by the bound that there is without one of its own.
+    expect(Date.now() - startedAt).toBeLessThan(10_000)
     await gateway.start()
   })
 })

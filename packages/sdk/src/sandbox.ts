@@ -4,6 +4,7 @@ import {
   CoppiceError,
   type ExecInfo,
   type ListeningPort,
+  newKey,
   type Preview,
   type ResizeSandbox,
   type ResourceUse,
@@ -11,6 +12,7 @@ import {
   type SandboxInspection,
   type SupervisorInfo,
 } from '@coppice/protocol/wire'
+import type { CheckpointOptions } from './checkpoints.ts'
 import type { GatewayConnection } from './connection.ts'
 import { type Coppice, defaultClient } from './coppice.ts'
 import { Exec, execPath } from './exec.ts'
@@ -213,12 +215,12 @@ export class Sandbox {
 
   /**
    * Saves its files, as they are at one instant; it may run or be stopped. Sandboxes are made from that by `image`. Aborted by
-   * `signal`, or cut off, it leaves nothing. @throws `unsupported/checkpoint`, `already_exists/name_taken`
+   * `signal` it leaves nothing. @throws `unsupported/checkpoint`, `already_exists/name_taken`
    */
-  checkpoint(options: { name?: string | undefined; signal?: AbortSignal | undefined } = {}): Promise<CheckpointInfo> {
-    const { name, signal } = options
-    const request = { method: 'POST' as const, path: `${this.#path}/checkpoints`, json: { name }, signal }
-    return this.#connection.json({ ...request, answerMs: 0 }, false)
+  checkpoint(options: CheckpointOptions = {}): Promise<CheckpointInfo> {
+    const { name, key = newKey(), signal } = options
+    const request = { method: 'POST' as const, path: `${this.#path}/checkpoints`, json: { name, key }, signal }
+    return this.#connection.json({ ...request, answerMs: 0 }, true)
   }
 
   /** @throws `unsupported/restore`: not in this release. */

@@ -41,6 +41,39 @@ describe('an image goes into a container', { timeout: 120_000 }, () => {
     expect(await at.inNode('ls', '/tmp')).toBe('')
   })
 
+  test('whose /tmp is in memory, where Docker puts nothing that it can see: like a node of kind', async (context) => {
+    const at = place(context)
+    await at.container('kind', '--tmpfs', '/tmp')
+    const push = (target: string, ...more: string[]) => at.coppice.run(['image', 'push', 'busybox', target, ...more])
+    const imported = await push('container:kind', '--import', 'tar -tf {file} && echo from {file}')
+    expect(imported).toMatchObject({
+      code: 0,
+      stderr: expect.stringMatching(/manifest\.json[\s\S]*\nfrom \/(var\/tmp\/)?coppice-\w+\.tar/),
+    })
+    const refused = await push('container:kind:/tmp')
+    expect(refused).toMatchObject({ code: 125, stdout: '' })
+    expect(refused.stderr).toMatch(
+      /\/tmp in the container kind is a tmpfs[\s\S]*coppice image push … container:kind:\/a\/folder/,
+    )
+    expect(refused.stderr).not.toContain('Sending')
+    const changed = (await at.docker.run('diff', 'kind')).output
+    expect(changed).not.toContain('.tar')
+    await at.docker.run('rm', '--force', 'kind')
+  })
+
+  test('and a folder that is not there, or is none, is named before the export begins', async (context) => {
+    const at = place(context)
+    const push = (folder: string) =>
+      at.coppice.run(['image', 'push', 'docker-daemon:busybox:1', `container:node:${folder}`])
+    const missing = await push('/nowhere')
+    expect(missing.stderr).toMatch(
+      /There is no folder \/nowhere in the container node[\s\S]*docker exec node mkdir -p \/nowhere/,
+    )
+    const file = await push('/bin/busybox')
+    expect(file.stderr).toContain('/bin/busybox in the container node is no folder')
+    expect([missing.code, file.code, missing.stderr.includes('Waiting')]).toEqual([125, 125, false])
+  })
+
   test('and one that is not there, or does not run, is named', async (context) => {
     const at = place(context)
     expect((await at.coppice.run(['image', 'push', 'busybox', 'container:nobody'])).stderr).toContain('nobody')
@@ -55,28 +88,27 @@ describe('an image goes into a container', { timeout: 120_000 }, () => {
     await at.image('lines', { layers: 1, layerBytes: 250 * 1024 ** 2 })
     const push = ['image', 'push', 'docker-daemon:lines:1', 'container:node', '--import', 'true {file}']
     const { stderr } = await at.coppice.run(push)
-    expect(
-      stderr
-        .trim()
-        .split('\n')
-        .filter((line) => !line.startsWith('Removing ')),
-    ).toEqual([
+    const lines = stderr.trim().split('\n')
+    const [exporting, sending] = ['Exporting lines:1', 'Sending to container:node']
+    expect(lines.filter((line) => !/^Removing | of 250 MiB$/.test(line))).toEqual([
       'Waiting for the export of lines:1',
-      'Exporting lines:1',
-      'Exporting lines:1  100 MiB of 250 MiB',
-      'Exporting lines:1  200 MiB of 250 MiB',
-      'Sending to container:node',
-      'Sending to container:node  100 MiB of 250 MiB',
-      'Sending to container:node  200 MiB of 250 MiB',
+      exporting,
+      sending,
       'Importing in container:node',
     ])
+    for (const step of [exporting, sending]) {
+      const counted = [100, 200].map((count) => `${step}  ${count} MiB of 250 MiB`)
+      // What is at the second within a tenth of a second need not have been seen at the first.
+      const told = lines.slice(lines.indexOf(step) + 1).filter((line) => line.startsWith(`${step}  `))
+      expect([counted, counted.slice(1)]).toContainEqual(told)
+    }
     const json = await at.coppice.run([...push, '--json'])
     const events = json.stderr
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line))
-    const sending = events.filter(({ message }) => message === 'Sending to container:node')
-    expect(sending.at(-1)).toEqual({
+    const sent = events.filter(({ message }) => message === 'Sending to container:node')
+    expect(sent.at(-1)).toEqual({
       event: 'progress',
       message: 'Sending to container:node',
       done: JSON.parse(json.stdout).sizeBytes,

@@ -52,7 +52,8 @@ test.for([
     const { output: pid } = await at.docker.run('inspect', '--format', '{{.State.Pid}}', 'node')
     const archive = `/proc/${pid.trim()}/root${file}`
     const layer = '$(tar -xOf "$0" manifest.json | sed "s/.*Layers...\\"//; s/\\".*//")'
-    const sum = execFileSync('sh', ['-c', `tar -xOf "$0" "${layer}" | sha256sum`, archive]).toString()
+    // A quarter of the time of sha256sum.
+    const sum = execFileSync('sh', ['-c', `tar -xOf "$0" "${layer}" | openssl dgst -sha256 -r`, archive]).toString()
     expect(`sha256:${sum.slice(0, 64)}`).toBe(diffId)
     await at.inNode('rm', file)
   },

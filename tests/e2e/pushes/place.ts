@@ -63,6 +63,9 @@ export class Place {
       name,
       '--network',
       'none',
+      // Its program, the first of its container, ignores SIGTERM: at its own end an engine waits 10 s for that.
+      '--stop-signal',
+      'KILL',
       ...flags,
       'busybox:1',
       'sleep',

@@ -94,7 +94,7 @@ describe('a lock', () => {
       const [chunk] = (await once(parent.stdout, 'data')) as [Buffer]
       const pid = Number(chunk.toString())
       // sleep(1), which took the shell's place, never collects it: sooner or later it is a zombie for good.
-      await expect.poll(() => ownerOf({ pid }).state, { timeout: 5_000 }).toBe('gone')
+      await expect.poll(() => ownerOf({ pid }).state).toBe('gone')
     } finally {
       parent.kill('SIGKILL')
     }

@@ -30,6 +30,7 @@ const open = async () => {
 const record = (changes: Partial<CheckpointRecord> = {}): CheckpointRecord => ({
   id: newCheckpointId(),
   name: null,
+  key: null,
   state: 'ready',
   kind: 'filesystem',
   sandboxId: 'sb-1',
@@ -125,14 +126,16 @@ describe('a checkpoint that is being made', () => {
       images: { acquire: async () => ({ release: () => {} }), collect: async () => [] } as unknown as Images,
       log: () => {},
     })
-    const making = checkpoints.create('sb-1', 'half', Progress.none())
+    const making = checkpoints.create('sb-1', { name: 'half' }, Progress.none())
     const refused = expect(making).rejects.toMatchObject({ code: 'cancelled' })
     await begun.promise
     await checkpoints.close()
     expect(frozen).toBe(false)
     expect(directory.creating()).toEqual([])
     await refused
-    await expect(checkpoints.create('sb-1', 'late', Progress.none())).rejects.toMatchObject({ code: 'cancelled' })
+    await expect(checkpoints.create('sb-1', { name: 'late' }, Progress.none())).rejects.toMatchObject({
+      code: 'cancelled',
+    })
   })
 })
 

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Driver, SavedFiles } from '@coppice/drivers'
-import { type CheckpointInfo, CoppiceError, Progress } from '@coppice/protocol'
+import { type CheckpointInfo, CoppiceError, type CreateCheckpointRequest, Progress } from '@coppice/protocol'
 import type { Images } from '../images/images.ts'
 import type { Drivers } from '../sandboxes/drivers.ts'
 import type { Sandboxes } from '../sandboxes/sandboxes.ts'
+import { Serial } from '../sandboxes/serial.ts'
 import type { CheckpointDirectory } from './directory.ts'
 import { type CheckpointRecord, checkpointInfo, newCheckpointRecord } from './record.ts'
 
@@ -23,6 +24,7 @@ export interface CheckpointsOptions {
 export class Checkpoints {
   readonly #options: CheckpointsOptions
   readonly #closing = new AbortController()
+  readonly #serial = new Serial()
   readonly #underWay = new Set<Promise<unknown>>()
 
   constructor(options: CheckpointsOptions) {
@@ -31,14 +33,18 @@ export class Checkpoints {
 
   /**
    * Saves the files of a sandbox that runs or is stopped. The intent is in the registry before anything is saved; a failure leaves
-   * nothing. Other calls for the sandbox wait only while it is held still.
+   * nothing. Other calls for the sandbox wait only while it is held still. A call with the key of an earlier one waits until that has
+   * ended, has its checkpoint where there is one, and else makes it.
    *
    * @throws `unsupported/checkpoint` that names drivers which can, `already_exists/name_taken`, `failed_precondition/wrong_state`,
-   * and what the driver and the store throw
+   * `conflict/key_reused`, and what the driver and the store throw
    */
-  async create(idOrName: string, name: string | undefined, progress: Progress): Promise<CheckpointInfo> {
+  async create(idOrName: string, request: CreateCheckpointRequest, progress: Progress): Promise<CheckpointInfo> {
     const wanted = new Progress({ signal: AbortSignal.any([progress.signal, this.#closing.signal]) })
-    const making = this.#create(idOrName, name, wanted)
+    const { key } = request
+    const make = () => this.#create(idOrName, request, wanted)
+    const making =
+      key === undefined ? make() : this.#serial.run(key, () => this.#made(idOrName, request, key) ?? make())
     this.#underWay.add(making)
     return making.finally(() => this.#underWay.delete(making))
   }
@@ -90,12 +96,25 @@ export class Checkpoints {
     await this.#collect()
   }
 
-  async #create(idOrName: string, name: string | undefined, progress: Progress): Promise<CheckpointInfo> {
+  /** What a call with this key has made. @throws `conflict/key_reused` when it was asked for something else */
+  #made(idOrName: string, { name }: CreateCheckpointRequest, key: string): Promise<CheckpointInfo> | undefined {
+    const made = this.#options.directory.byKey(key)
+    if (!made) return undefined
+    // The sandbox may be gone by now, and its name another's.
+    const same = [made.sandboxId, made.sandboxName].includes(idOrName) && made.name === (name ?? null)
+    if (same) return Promise.resolve(checkpointInfo(made))
+    throw new CoppiceError('conflict', 'key_reused', 'This key has made another checkpoint.', {
+      facts: { key, checkpointId: made.id },
+      hint: `coppice inspect ${made.id}`,
+    })
+  }
+
+  async #create(idOrName: string, request: CreateCheckpointRequest, progress: Progress): Promise<CheckpointInfo> {
     const { directory, sandboxes, images } = this.#options
     const begun = await sandboxes.between(idOrName, 'saved', async (sandbox, driver) => {
       const saveFiles = this.#requireSaving(driver)
       progress.throwIfEnded()
-      const record = newCheckpointRecord(sandbox, name)
+      const record = newCheckpointRecord(sandbox, request)
       await directory.put(record)
       return this.#orForget(record, async () => {
         const base = await images.acquire(sandbox.imageDigest)

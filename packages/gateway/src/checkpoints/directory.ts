@@ -55,9 +55,19 @@ export class CheckpointDirectory {
     return this.ready().find((record) => record.name === name)
   }
 
+  /** The whole one that a call with this key made, or undefined. */
+  byKey(key: string): CheckpointRecord | undefined {
+    return this.ready().find((record) => record.key === key)
+  }
+
   /** Whether one of them holds this image. */
   holds(imageDigest: string): boolean {
     return [...this.#records.values()].some((record) => record.imageDigest === imageDigest)
+  }
+
+  /** Whether one that cannot be read may hold an image: any, since nobody knows which. A file with another's name is none of them. */
+  get mayHold(): boolean {
+    return this.skipped.some(({ reason }) => reason !== 'foreign')
   }
 
   /** Records an intent. @throws `already_exists/name_taken` */

@@ -1,4 +1,4 @@
-import { type CheckpointInfo, LimitsSchema, newCheckpointId } from '@coppice/protocol'
+import { type CheckpointInfo, type CreateCheckpointRequest, LimitsSchema, newCheckpointId } from '@coppice/protocol'
 import { z } from 'zod'
 import type { SandboxRecord } from '../sandboxes/record.ts'
 
@@ -6,6 +6,8 @@ import type { SandboxRecord } from '../sandboxes/record.ts'
 export const CheckpointRecordSchema = z.looseObject({
   id: z.string(),
   name: z.string().nullable(),
+  /** Idempotency key of the call. Entries from before there were keys have none. */
+  key: z.string().nullable().default(null),
   /** creating: the intent. Whoever finds it without its creator takes it back. */
   state: z.enum(['creating', 'ready']),
   kind: z.enum(['filesystem']),
@@ -23,11 +25,12 @@ export const CheckpointRecordSchema = z.looseObject({
 export type CheckpointRecord = z.output<typeof CheckpointRecordSchema>
 
 /** The record of a checkpoint that is about to be made: the intent. */
-export function newCheckpointRecord(sandbox: SandboxRecord, name: string | undefined): CheckpointRecord {
+export function newCheckpointRecord(sandbox: SandboxRecord, asked: CreateCheckpointRequest): CheckpointRecord {
   const { id: sandboxId, name: sandboxName, image, driver, limits } = sandbox
   return {
     id: newCheckpointId(),
-    name: name ?? null,
+    name: asked.name ?? null,
+    key: asked.key ?? null,
     state: 'creating',
     kind: 'filesystem',
     sandboxId,

@@ -84,7 +84,7 @@ describe('names', () => {
           const outcome = await box.supervisor.open({ host: 'rebind.example', port })
           return 'stream' in outcome ? 'reached' : outcome.t === 'refused' ? outcome.error.rule : ''
         },
-        { timeout: 10_000, interval: 200 },
+        { interval: 200 },
       )
       .toBe('loopback')
     const dialled = (await box.records()).filter(({ verdict }) => verdict === 'allowed').map(({ address }) => address)

@@ -1,4 +1,4 @@
-import { Progress } from '@coppice/protocol'
+import { type CreateCheckpointRequest, Progress } from '@coppice/protocol'
 import type { Checkpoints } from '../checkpoints/checkpoints.ts'
 import type { CheckpointDirectory } from '../checkpoints/directory.ts'
 import type { Call, Handlers } from './app.ts'
@@ -13,9 +13,9 @@ export function checkpointHandlers(
   const idOf = (call: Call) => call.params.checkpoint ?? ''
   return {
     createCheckpoint: (call) => {
-      const { name } = call.body as { name?: string }
+      const request = call.body as CreateCheckpointRequest
       // However long that takes: who does not want to wait goes away, and then it is taken back.
-      return checkpoints.create(call.params.sandbox ?? '', name, new Progress({ signal: call.signal }))
+      return checkpoints.create(call.params.sandbox ?? '', request, new Progress({ signal: call.signal }))
     },
     listCheckpoints: () => ({ checkpoints: checkpoints.list(), skipped: directory.skipped }),
     inspectCheckpoint: (call) => checkpoints.get(idOf(call)),

@@ -1,16 +1,18 @@
 import { pipeline } from 'node:stream/promises'
-import { CoppiceError, Progress } from '@coppice/protocol'
+import { type ArchivePrint, CoppiceError, Progress } from '@coppice/protocol'
 import type { CheckpointDirectory } from '../checkpoints/directory.ts'
+import { parseSecretSizes, takeSecrets } from '../images/build-secrets.ts'
 import type { Images } from '../images/images.ts'
 import type { Outcome } from '../images/transfers.ts'
 import { type Call, type Handlers, HIJACKED } from './app.ts'
 import { EventLines } from './event-lines.ts'
 import { isOn } from './input.ts'
-import { discardRest, leavable } from './request-body.ts'
+import { discardRest, endOf, leavable } from './request-body.ts'
 
 type ImageRoutes =
   | 'listImages'
   | 'importImage'
+  | 'knownArchive'
   | 'exportImage'
   | 'pullImage'
   | 'pushImage'
@@ -35,6 +37,10 @@ export function imageHandlers(
       const size = Number(call.request.headers['content-length'])
       const options = { ...call.query, ...(size > 0 ? { sizeBytes: size } : {}) }
       return events(call, (progress, _, body) => images.import(body, options, progress))
+    },
+    knownArchive: (call) => {
+      const { size, tail, digest, ...options } = call.body as ArchivePrint & { digest?: string; name?: string }
+      return images.known({ size, tail, ...(digest !== undefined && { digest }) }, options, new Progress(call))
     },
     exportImage: async (call) => {
       const { ref, ...options } = call.query as {
@@ -61,16 +67,20 @@ export function imageHandlers(
       return events(call, (progress) => images.push(ref, target, importCommand, progress))
     },
     buildImage: (call) => {
-      const { name, dockerfile, target, noCache, buildArg } = call.query as Record<string, string> & {
-        buildArg?: string | string[]
-      }
+      const { name, dockerfile, target, noCache, buildArg, registry, secret } = call.query as Record<string, string> &
+        Record<'buildArg' | 'registry' | 'secret', string | string[] | undefined>
+      const sizes = parseSecretSizes([secret ?? []].flat())
       const request = {
         noCache: isOn(noCache),
         buildArgs: buildArgs([buildArg ?? []].flat()),
+        registries: [registry ?? []].flat(),
         ...(dockerfile === undefined ? {} : { dockerfile }),
         ...(target === undefined ? {} : { target }),
       }
-      return events(call, (progress, log, body) => images.build(body, name as string, request, log, progress))
+      return events(call, async (progress, log, body) => {
+        const { secrets, context } = await takeSecrets(body, sizes)
+        return images.build(context, name as string, { ...request, secrets }, log, progress)
+      })
     },
     bootstrapImage: (call) => {
       const { force } = call.body as { force: boolean }
@@ -119,6 +129,6 @@ async function events(
     lines.last({ event: 'error', error: { ...failure.toBody() } })
   }
   await discardRest(call.request.raw, body)
-  response.end()
+  endOf(call.request.raw, response)
   return HIJACKED
 }

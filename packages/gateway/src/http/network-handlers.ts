@@ -25,12 +25,12 @@ export function networkHandlers(options: NetworkHandlerOptions): Pick<Handlers, 
   return {
     inspectNetwork: (call) => networks.state(idOf(call)),
     changeNetwork: (call) => networks.change(idOf(call), call.body as ChangeNetwork),
-    suggestNetwork: (call) => {
-      const { id, network } = directory.findAny(idOf(call))
+    suggestNetwork: async (call) => {
+      const { id, network } = await directory.findWhole(idOf(call))
       return egress.suggest(id, network)
     },
     egressLog: async (call) => {
-      const { id } = directory.findAny(idOf(call))
+      const id = directory.idOf(idOf(call))
       const { denied, limit } = call.query
       const lines = egress.lines(id, { denied: isOn(denied), limit: Number(limit ?? LOG_LIMIT) })
       await call.reply.type('application/x-ndjson').send(lines)

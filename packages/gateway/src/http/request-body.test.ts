@@ -1,19 +1,19 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { afterEach, beforeEach, expect, it } from 'vitest'
-import { discardRest, leavable } from './request-body.ts'
+import { discardRest, endOf, leavable } from './request-body.ts'
 
 /** More than the buffers of all sockets on the way hold. */
 const BODY_BYTES = 64 * 1024 * 1024
 
 let server: Server
-let handle: (request: IncomingMessage) => Promise<void>
+let handle: (request: IncomingMessage, response: ServerResponse) => Promise<void>
 beforeEach(async () => {
   server = createServer((request, response) => {
     response.writeHead(200)
     response.write('the reason')
-    handle(request).then(() => response.end())
+    handle(request, response).then(() => response.writableEnded || response.end())
   }).listen(0, '127.0.0.1')
   await new Promise((resolve) => server.once('listening', resolve))
 })
@@ -68,5 +68,15 @@ it('a client that goes on sending without end is not listened to for ever', asyn
   socket.on('error', () => {})
   socket.write('POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 1000\r\n\r\n')
   await over.promise
+  expect(await text(socket)).toContain('the reason')
+})
+
+it('a client that falls silent in the middle has the answer, and then no connection', async () => {
+  handle = async (request, response) => {
+    await discardRest(request, undefined, 100)
+    endOf(request, response)
+  }
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  socket.write('POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx')
   expect(await text(socket)).toContain('the reason')
 })

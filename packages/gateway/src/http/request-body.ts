@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 
 /**
  * Milliseconds that the rest of a body is taken and thrown away after its answer. A client that sends all before it reads would
@@ -33,4 +33,14 @@ export async function discardRest(
     clearTimeout(timer)
   }
   request.resume()
+}
+
+/**
+ * Ends an answer after `discardRest`. A body that has still not ended ends with it: a sender that has fallen silent would keep its
+ * connection for ever.
+ */
+export function endOf(request: IncomingMessage, response: ServerResponse): void {
+  response.end(() => {
+    if (!request.complete) request.socket.destroySoon()
+  })
 }

@@ -42,9 +42,9 @@ export function sandboxHandlers(options: SandboxHandlerOptions): Pick<Handlers, 
       const progress = new Progress({ timeoutMs: LIFE_CYCLE_TIMEOUT_MS, signal: call.signal })
       return sandboxes.create(withDefaults(call, config), progress)
     },
-    listSandboxes: (call) => {
+    listSandboxes: async (call) => {
       const wanted = [call.query.label ?? []].flat().map(String)
-      const records = isOn(call.query.all) ? directory.all() : directory.existing()
+      const records = isOn(call.query.all) ? await directory.all() : directory.existing()
       const matching = records.filter((record) => wanted.every((label) => hasLabel(record.labels, label)))
       return { sandboxes: matching.map((record) => sandboxes.info(record)), skipped: directory.skipped }
     },

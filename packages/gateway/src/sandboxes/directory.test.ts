@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FileRegistry, type Store } from '@coppice/registry'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { Directory } from './directory.ts'
 import { type SandboxRecord, SandboxRecordSchema } from './record.ts'
 import { removedRecord, runningRecord } from './testing/records.ts'
@@ -26,11 +26,12 @@ it('has the last output of a removed sandbox on disk alone, also after a restart
   expect(answer.end?.lastOutput).toBe('last words')
   for (const opened of [directory, await Directory.open(store)]) {
     expect(opened.existing()).toEqual([])
-    expect(opened.all()).toMatchObject([{ id, end: { reason: 'removed', lastOutput: '' } }])
-    expect(opened.findAny(id).end?.lastOutput).toBe('')
+    expect(await opened.all()).toMatchObject([{ id, end: { reason: 'removed', lastOutput: '' } }])
+    expect(opened.peek(id)).toBeUndefined()
     expect((await opened.findWhole(id)).end?.lastOutput).toBe('last words')
-    expect(() => opened.find(id)).toThrow(expect.objectContaining({ reason: 'sandbox_removed' }))
-    expect(() => opened.findAny('one')).toThrow(expect.objectContaining({ reason: 'sandbox_not_found' }))
+    const facts = { sandboxId: id, end: expect.objectContaining({ reason: 'removed', exitCode: null }) }
+    expect(() => opened.find(id)).toThrow(expect.objectContaining({ reason: 'sandbox_removed', facts }))
+    expect(() => opened.idOf('one')).toThrow(expect.objectContaining({ reason: 'sandbox_not_found' }))
   }
 })
 
@@ -57,8 +58,11 @@ it('forgets removed ones by age, and counts only those that exist', async () => 
   const forgotten: string[] = []
   await directory.forget(2000, (id) => forgotten.push(id))
   expect(forgotten).toEqual([old.id])
-  expect(directory.peek(old.id)).toBeUndefined()
-  expect((await Directory.open(store)).all().map(({ id }) => id)).toEqual(directory.all().map(({ id }) => id))
+  expect(() => directory.idOf(old.id)).toThrow(expect.objectContaining({ reason: 'sandbox_not_found' }))
+  const ids = [young.id, alive.id].sort()
+  for (const opened of [directory, await Directory.open(store)]) {
+    expect((await opened.all()).map(({ id }) => id).sort()).toEqual(ids)
+  }
 })
 
 it('forgets the others when one of them cannot be, and says so', async () => {
@@ -72,4 +76,40 @@ it('forgets the others when one of them cannot be, and says so', async () => {
   const forgotten: string[] = []
   await expect(directory.forget(2000, (id) => forgotten.push(id))).rejects.toMatchObject({ reason: 'entry_unreadable' })
   expect(forgotten).toEqual([other.id])
+})
+
+it('remembers so many ends and forgets the oldest first, also those of before a restart', async () => {
+  const directory = await Directory.open(store)
+  const records = Array.from({ length: 8 }, (_, at) => runningRecord({ key: `key-${at}` }))
+  const end = (from: number, to: number) =>
+    Promise.all(
+      records.slice(from, to).map(async ({ id }, at) => {
+        await directory.update(id, (current) => ({ ...removedRecord(current, ''), removedAt: 1000 + from + at }))
+      }),
+    )
+  for (const record of records) await directory.put(record)
+  await end(0, 5)
+  const again = await Directory.open(store)
+  const forgotten: string[] = []
+  await again.limitEnds(3, (id) => forgotten.push(id))
+  expect(forgotten).toEqual([records[0]?.id, records[1]?.id])
+  expect(again.endCount).toBe(3)
+  expect(await again.byKey('key-0')).toBeUndefined()
+  expect(await again.byKey('key-2')).toMatchObject({ id: records[2]?.id, state: 'removed' })
+  // Without anybody asking, when there is one too many.
+  await again.update(records[5]?.id ?? '', (current) => ({ ...removedRecord(current, ''), removedAt: 2000 }))
+  await vi.waitFor(() => expect(again.endCount).toBe(3))
+  expect(forgotten.at(-1)).toBe(records[2]?.id)
+  expect(await again.byKey('key-7')).toMatchObject({ id: records[7]?.id, state: 'running' })
+})
+
+it('finds the first that a key has made, and none that never ran', async () => {
+  const directory = await Directory.open(store)
+  const failed = runningRecord({ key: 'k', createdAt: 1, startedAt: null })
+  const [first, second] = [runningRecord({ key: 'k', createdAt: 2 }), runningRecord({ key: 'k', createdAt: 3 })]
+  for (const record of [failed, first, second]) await directory.put(record)
+  for (const { id } of [failed, first]) await directory.update(id, (current) => removedRecord(current, ''))
+  for (const opened of [directory, await Directory.open(store)]) {
+    expect(await opened.byKey('k')).toMatchObject({ id: first.id })
+  }
 })

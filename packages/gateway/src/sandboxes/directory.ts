@@ -1,6 +1,6 @@
 import { CoppiceError } from '@coppice/protocol'
-import type { Store } from '@coppice/registry'
-import { withoutOutput } from './ends.ts'
+import type { Store, UpdateOptions } from '@coppice/registry'
+import { type Ended, endedOf, withoutOutput } from './ends.ts'
 import type { SandboxRecord } from './record.ts'
 
 /** A file of the registry that could not be read as an entry. */
@@ -12,18 +12,22 @@ export interface Skipped {
 /**
  * The sandboxes of this gateway: the registry's entries, with what is looked up often (ids, names, keys) held in memory.
  * Every change is on disk before it is here; this process is the only writer. Of removed ones, which may be tens of thousands,
- * the last output (64 KiB) is on disk alone.
+ * only that they were and how they ended is here, 0.4 KiB each; the rest is read from the disk when it is asked for.
  */
 export class Directory {
   readonly #store: Store<SandboxRecord>
   readonly #existing = new Map<string, SandboxRecord>()
-  readonly #removed = new Map<string, SandboxRecord>()
+  /** Those that were removed first come first. */
+  readonly #removed = new Map<string, Ended>()
   /** Ids of those that exist, by name, and of those that a key has made and that have run. */
   readonly #named = new Map<string, string>()
   readonly #keyed = new Map<string, string>()
   readonly #reservedNames = new Set<string>()
   #reserved = 0
   #skipped: Skipped[] = []
+  /** Ends that are remembered, and who is told of those that are not any more. */
+  #ends: { most: number; forgotten: (id: string) => void } = { most: Number.POSITIVE_INFINITY, forgotten: () => {} }
+  #trimming: Promise<void> | undefined
 
   private constructor(store: Store<SandboxRecord>) {
     this.#store = store
@@ -31,8 +35,20 @@ export class Directory {
 
   static async open(store: Store<SandboxRecord>): Promise<Directory> {
     const directory = new Directory(store)
-    const { entries, skipped } = await store.list(inMemory)
-    for (const { value } of entries.toSorted((a, b) => a.value.createdAt - b.value.createdAt)) directory.#keep(value)
+    const keyed: KeyUse[] = []
+    const ended: Ended[] = []
+    const { entries, skipped } = await store.list((record) => {
+      if (record.key !== null && record.startedAt !== null) {
+        keyed.push({ key: record.key, id: record.id, createdAt: record.createdAt })
+      }
+      if (record.state !== 'removed') return record
+      ended.push(endedOf(record))
+      return REMOVED
+    })
+    // The first one that a key has made is the one that it finds.
+    for (const { key, id } of keyed.sort(byAge)) if (!directory.#keyed.has(key)) directory.#keyed.set(key, id)
+    for (const end of ended.sort((a, b) => a.removedAt - b.removedAt)) directory.#removed.set(end.id, end)
+    for (const { value } of entries) if (value !== REMOVED) directory.#keep(value)
     directory.#skipped = skipped
     return directory
   }
@@ -42,9 +58,21 @@ export class Directory {
     return this.#skipped
   }
 
-  /** All records, oldest first; removed ones too, without their last output. */
-  all(): SandboxRecord[] {
-    return [...this.#removed.values(), ...this.#existing.values()].sort(byAge)
+  /** Whether one that cannot be read may need an image: any, since nobody knows which. A file with another's name is none of them. */
+  get mayHold(): boolean {
+    return this.#skipped.some(({ reason }) => reason !== 'foreign')
+  }
+
+  /** All records, oldest first; removed ones too, read from the disk, without their last output. @throws what the store throws */
+  async all(): Promise<SandboxRecord[]> {
+    const { entries } = await this.#store.list(inMemory)
+    const removed = entries.flatMap(({ value }) => (this.#removed.has(value.id) ? [value] : []))
+    return [...removed, ...this.#existing.values()].sort(byAge)
+  }
+
+  /** Ends that are remembered. */
+  get endCount(): number {
+    return this.#removed.size
   }
 
   /** Those that exist, oldest first. */
@@ -52,52 +80,47 @@ export class Directory {
     return [...this.#existing.values()].sort(byAge)
   }
 
-  /** A removed one is without its last output. */
+  /** One that exists. */
   peek(id: string): SandboxRecord | undefined {
-    return this.#existing.get(id) ?? this.#removed.get(id)
+    return this.#existing.get(id)
   }
 
-  /** By id or name, also a removed one by its id, without its last output. @throws `not_found/sandbox_not_found` */
-  findAny(idOrName: string): SandboxRecord {
-    const record = this.peek(idOrName) ?? this.peek(this.#named.get(idOrName) ?? '')
-    if (record) return record
-    throw new CoppiceError(
-      'not_found',
-      'sandbox_not_found',
-      `There is no sandbox ${JSON.stringify(idOrName.slice(0, 100))}.`,
-      {
-        hint: 'coppice ls',
-      },
-    )
+  /** The id of one by its id or name, of a removed one by its id. @throws `not_found/sandbox_not_found` */
+  idOf(idOrName: string): string {
+    if (this.#existing.has(idOrName) || this.#removed.has(idOrName)) return idOrName
+    const named = this.#named.get(idOrName)
+    if (named !== undefined) return named
+    throw notFound(idOrName)
   }
 
-  /** The same with the last output of a removed one, which is read from the disk. @throws what `findAny` and the store throw */
+  /** By id or name, a removed one, by its id, too: that is read from the disk. @throws what `idOf` and the store throw */
   async findWhole(idOrName: string): Promise<SandboxRecord> {
-    const record = this.findAny(idOrName)
-    return record.state === 'removed' ? ((await this.#store.get(record.id))?.value ?? record) : record
+    const id = this.idOf(idOrName)
+    const record = this.#existing.get(id) ?? (await this.#store.get(id))?.value
+    if (record) return record
+    // Forgotten just now.
+    throw notFound(idOrName)
   }
 
   /** By id or name, one that exists. @throws `not_found/sandbox_removed` with its end, `not_found/sandbox_not_found` */
   find(idOrName: string): SandboxRecord {
-    const record = this.findAny(idOrName)
-    if (record.state !== 'removed') return record
-    throw new CoppiceError(
-      'not_found',
-      'sandbox_removed',
-      `Sandbox ${record.id} was removed. ${record.end?.message ?? ''}`.trim(),
-      {
-        facts: { sandboxId: record.id, end: record.end && { ...record.end, lastOutput: undefined } },
-        hint: `coppice inspect ${record.id}`,
-      },
-    )
+    const id = this.idOf(idOrName)
+    const record = this.#existing.get(id)
+    if (record) return record
+    const end = this.#removed.get(id)?.end
+    throw new CoppiceError('not_found', 'sandbox_removed', `Sandbox ${id} was removed. ${end?.message ?? ''}`.trim(), {
+      facts: { sandboxId: id, end },
+      hint: `coppice inspect ${id}`,
+    })
   }
 
   /**
    * The sandbox that a create call with this key made. One that never came to run does not count: creates of one key come one
-   * after the other, so it is what a failed one left.
+   * after the other, so it is what a failed one left. @throws what the store throws
    */
-  byKey(key: string): SandboxRecord | undefined {
-    return this.peek(this.#keyed.get(key) ?? '')
+  async byKey(key: string): Promise<SandboxRecord | undefined> {
+    const id = this.#keyed.get(key)
+    return id === undefined ? undefined : (this.#existing.get(id) ?? (await this.#store.get(id))?.value)
   }
 
   /**
@@ -131,10 +154,19 @@ export class Directory {
     this.#keep(record)
   }
 
-  async update(id: string, change: (current: SandboxRecord) => SandboxRecord): Promise<SandboxRecord> {
-    const { value } = await this.#store.update(id, change)
+  async update(
+    id: string,
+    change: (current: SandboxRecord) => SandboxRecord,
+    options: UpdateOptions = {},
+  ): Promise<SandboxRecord> {
+    const { value } = await this.#store.update(id, change, options)
     this.#keep(value)
     return value
+  }
+
+  /** The same for what ends something or has ended, which is written down on a full disk too. */
+  settle(id: string, change: (current: SandboxRecord) => SandboxRecord): Promise<SandboxRecord> {
+    return this.update(id, change, { reserve: true })
   }
 
   /**
@@ -144,26 +176,51 @@ export class Directory {
    */
   async forget(before: number, forgotten: (id: string) => void): Promise<void> {
     const failures: unknown[] = []
-    for (const record of [...this.#removed.values()]) {
-      if ((record.removedAt ?? 0) >= before) continue
-      try {
-        await this.#store.remove(record.id)
-      } catch (error) {
-        failures.push(error)
-        continue
-      }
-      this.#removed.delete(record.id)
-      if (record.key !== null && this.#keyed.get(record.key) === record.id) this.#keyed.delete(record.key)
-      forgotten(record.id)
+    for (const ended of [...this.#removed.values()]) {
+      if (ended.removedAt < before) await this.#drop(ended, forgotten).catch((error: unknown) => failures.push(error))
     }
     if (failures.length > 0) throw failures[0]
+  }
+
+  /**
+   * From now on remembers at most `most` ends, the latest ones. It may be a twentieth more while older ones are being forgotten, and
+   * those stay that the store does not let go.
+   * @param forgotten told the id of each that is forgotten
+   */
+  limitEnds(most: number, forgotten: (id: string) => void): Promise<void> {
+    this.#ends = { most, forgotten }
+    return this.#trim()
+  }
+
+  #trim(): Promise<void> {
+    this.#trimming ??= this.#dropOldest().finally(() => {
+      this.#trimming = undefined
+    })
+    return this.#trimming
+  }
+
+  async #dropOldest(): Promise<void> {
+    const { most, forgotten } = this.#ends
+    const excess = this.#removed.size - most
+    if (excess <= 0) return
+    // What cannot be dropped now may be later.
+    for (const ended of [...this.#removed.values()].slice(0, excess)) await this.#drop(ended, forgotten).catch(() => {})
+  }
+
+  async #drop({ id, key }: Ended, forgotten: (id: string) => void): Promise<void> {
+    await this.#store.remove(id)
+    // The other one who drops has been here before.
+    if (!this.#removed.delete(id)) return
+    if (key !== null && this.#keyed.get(key) === id) this.#keyed.delete(key)
+    forgotten(id)
   }
 
   #keep(record: SandboxRecord): void {
     const { id, name, key } = record
     if (record.state === 'removed') {
       this.#existing.delete(id)
-      this.#removed.set(id, inMemory(record))
+      this.#removed.set(id, endedOf(record))
+      if (this.#removed.size > this.#ends.most * 1.05) void this.#trim()
     } else {
       this.#existing.set(id, record)
     }
@@ -178,6 +235,20 @@ function inMemory(record: SandboxRecord): SandboxRecord {
   return record.state === 'removed' && record.end ? { ...record, end: withoutOutput(record.end) } : record
 }
 
-function byAge(a: SandboxRecord, b: SandboxRecord): number {
+/** Stands for a removed one in a list of which only those that exist are wanted. */
+const REMOVED = { state: 'removed' } as SandboxRecord
+
+interface KeyUse {
+  key: string
+  id: string
+  createdAt: number
+}
+
+function notFound(idOrName: string): CoppiceError {
+  const name = JSON.stringify(idOrName.slice(0, 100))
+  return new CoppiceError('not_found', 'sandbox_not_found', `There is no sandbox ${name}.`, { hint: 'coppice ls' })
+}
+
+function byAge(a: { id: string; createdAt: number }, b: { id: string; createdAt: number }): number {
   return a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1)
 }

@@ -17,7 +17,8 @@ export async function inspectSandbox(
 async function actualOf(driver: Driver, id: string): Promise<SandboxInspection['actual']> {
   try {
     const found = await driver.inspect(id)
-    if (!found) return { state: 'gone', limits: {} }
+    // Its files went while it was stopped: how its run ended stays as it was.
+    if (!found || found.end?.reason === 'vanished') return { state: 'gone', limits: {} }
     if (found.state === 'stopped') return { state: 'stopped', limits: {} }
     const { memoryLimitBytes, pidsLimit, cpusLimit } = await driver.stats(id)
     const limits: Partial<Limits> = {}

@@ -105,8 +105,8 @@ export class Networks {
     })
   }
 
-  state(idOrName: string): NetworkState {
-    const record = this.#directory.findAny(idOrName)
+  async state(idOrName: string): Promise<NetworkState> {
+    const record = await this.#directory.findWhole(idOrName)
     return {
       policy: record.network,
       transparent: record.transparent.ok,

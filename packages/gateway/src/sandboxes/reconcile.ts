@@ -64,12 +64,12 @@ async function settle(
         record.end ?? (record.state === 'creating' ? interrupted : endRecord('removed', 'It was removed on request.'))
       // Nobody dials it any more: its folder of sockets goes.
       hub.release(id, endedError(id, end))
-      await directory.update(id, (current) => ({ ...current, state: 'removed', removedAt: Date.now(), end }))
+      await directory.settle(id, (current) => ({ ...current, state: 'removed', removedAt: Date.now(), end }))
       log1('a removal that was under way was finished')
     } else if (found?.state === 'running' && record.state === 'stopping') {
       await driver.stop(id, 10_000, new Progress({ timeoutMs: LIST_TIMEOUT_MS }))
       const end = endRecord('stopped', 'It was stopped on request.')
-      await directory.update(id, (current) => ({ ...current, state: 'stopped', end }))
+      await directory.settle(id, (current) => ({ ...current, state: 'stopped', end }))
       log1('a stop that was under way was finished')
     } else if (found?.state === 'running') {
       await hub.expect(id, record.token)
@@ -84,12 +84,12 @@ async function settle(
         const end = endRecord(found.end?.reason ?? 'killed', found.end?.message ?? 'It ended while no gateway ran.', {
           exitCode: found.end?.exitCode ?? null,
         })
-        await directory.update(id, (current) => ({ ...current, state: 'stopped', end }))
+        await directory.settle(id, (current) => ({ ...current, state: 'stopped', end }))
         log1('found ended')
       }
     } else if (record.state !== 'failed') {
       const end = endRecord('vanished', `The driver ${driver.name} does not know it any more; its files are gone.`)
-      await directory.update(id, (current) => ({ ...current, state: 'failed', end }))
+      await directory.settle(id, (current) => ({ ...current, state: 'failed', end }))
       log1('found gone')
     }
     const now = directory.peek(id)

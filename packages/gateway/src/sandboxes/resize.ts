@@ -36,7 +36,7 @@ export async function resize(
     await takeBack(directory, driver, before, isRefusal(error)).catch(() => {})
     throw error
   }
-  return directory.update(record.id, (current) => withLimits(current, limits))
+  return directory.settle(record.id, (current) => withLimits(current, limits))
 }
 
 /**
@@ -53,12 +53,12 @@ export async function finishResize(
   if (resizing === null) return record
   try {
     await driver.resize?.(id, resizing, progress)
-    return await directory.update(id, (current) => withLimits(current, resizing))
+    return await directory.settle(id, (current) => withLimits(current, resizing))
   } catch (error) {
     if (!isRefusal(error)) throw error
     // What it was cut off in the middle of may have been half done.
     await driver.resize?.(id, limits, progress)
-    return directory.update(id, (current) => withLimits(current, limits))
+    return directory.settle(id, (current) => withLimits(current, limits))
   }
 }
 
@@ -75,11 +75,11 @@ async function takeBack(
   refused: boolean,
 ): Promise<void> {
   const left = refused ? resizing : limits
-  await directory.update(id, (current) => ({ ...current, resizing: left }))
+  await directory.settle(id, (current) => ({ ...current, resizing: left }))
   if (refused) return
   // Not the caller's progress: it may be what has ended.
   await driver.resize?.(id, limits, new Progress({ timeoutMs: TAKE_BACK_MS }))
-  await directory.update(id, (current) => ({ ...current, resizing: null }))
+  await directory.settle(id, (current) => ({ ...current, resizing: null }))
 }
 
 function isRefusal(error: unknown): boolean {

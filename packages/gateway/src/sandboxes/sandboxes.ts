@@ -23,7 +23,8 @@ import { LastOutput } from './last-output.ts'
 import type { Launch, Started } from './launch.ts'
 import { newRecord } from './new-record.ts'
 import type { SandboxRecord } from './record.ts'
-import { resize, withLimits } from './resize.ts'
+import { finishResize, resize, withLimits } from './resize.ts'
+import { requireRoom } from './room.ts'
 import { Serial } from './serial.ts'
 
 /** Default milliseconds between SIGTERM and SIGKILL for a sandbox that is removed. */
@@ -42,6 +43,8 @@ export interface SandboxesOptions {
   hub: SessionHub
   origins: Origins
   launch: Launch
+  /** Folder of the sandboxes' files. */
+  filesDir: string
 }
 
 /** The life of every sandbox: create, start, stop, remove, and what happens when one ends by itself. */
@@ -49,9 +52,13 @@ export class Sandboxes {
   readonly #options: SandboxesOptions
   readonly #serial = new Serial()
   readonly #outputs = new Map<string, LastOutput>()
+  /** Being created when this began: by a gateway that is gone. */
+  readonly #interrupted: ReadonlySet<string>
 
   constructor(options: SandboxesOptions) {
     this.#options = options
+    const existing = options.directory.existing()
+    this.#interrupted = new Set(existing.filter(({ state }) => state === 'creating').map(({ id }) => id))
     options.drivers.onExit((driver, sandbox) => {
       this.#endedForSure(driver.name, sandbox.id, sandbox.end ?? undefined, sandbox.use)
     })
@@ -71,7 +78,7 @@ export class Sandboxes {
 
   async #createOnce(request: ResolvedCreateSandbox, requestHash: string, progress: Progress): Promise<SandboxInfo> {
     const { directory, drivers, origins, launch } = this.#options
-    const same = request.key === undefined ? undefined : directory.byKey(request.key)
+    const same = request.key === undefined ? undefined : await directory.byKey(request.key)
     if (same) {
       if (same.requestHash === requestHash) return this.info(same)
       throw new CoppiceError('conflict', 'key_reused', 'This key has created another sandbox with other settings.', {
@@ -81,6 +88,7 @@ export class Sandboxes {
     }
     const driver = await drivers.choose(request.driver, progress)
     requireCapabilities(driver, request)
+    requireRoom(this.#options.filesDir)
     const { image, from, release: releaseImage } = await origins.acquire(request.from)
     let record: SandboxRecord
     // Until the record is there, nothing but the hold says that the image is used.
@@ -99,7 +107,7 @@ export class Sandboxes {
         const end = endRecord('start_failed', failure.message, { lastOutput: await launch.tail(driver, record.id) })
         // What fails here is not what the caller has to know; a removal that is recorded is finished at the next start.
         await directory
-          .update(record.id, (current) => ({ ...current, state: 'removing', end }))
+          .settle(record.id, (current) => ({ ...current, state: 'removing', end }))
           .then(() => this.#discard(record.id, driver, end))
           .catch(() => {})
         throw failure
@@ -116,6 +124,7 @@ export class Sandboxes {
       if (found.state === 'running') return this.info(found)
       if (found.state !== 'stopped') throw wrongState(found, 'started')
       const driver = drivers.byName(found.driver)
+      requireRoom(this.#options.filesDir)
       const record = await directory.update(id, (current) => ({
         ...(current.resizing ? withLimits(current, current.resizing) : current),
         state: 'starting',
@@ -128,7 +137,7 @@ export class Sandboxes {
         // Not the caller's progress: it may be what has ended.
         await driver.stop(id, 0, new Progress({ timeoutMs: CLEAN_UP_MS })).catch(() => {})
         this.#options.hub.release(id, failure)
-        await directory.update(id, (current) => ({
+        await directory.settle(id, (current) => ({
           ...current,
           state: 'stopped',
           end: endRecord('start_failed', failure.message, { lastOutput }),
@@ -148,7 +157,7 @@ export class Sandboxes {
       // `stopping`: an earlier stop failed half-way. Stopping twice is stopping once.
       if (record.state !== 'running' && record.state !== 'stopping') throw wrongState(record, 'stopped')
       const driver = drivers.byName(record.driver)
-      await directory.update(id, (current) => ({ ...current, state: 'stopping' }))
+      await directory.settle(id, (current) => ({ ...current, state: 'stopping' }))
       const use = await driver.stats(id).catch(() => null)
       await driver.stop(id, graceMs, progress)
       return this.info(await this.#stopped(id, endRecord('stopped', 'It was stopped on request.', { use })))
@@ -160,6 +169,45 @@ export class Sandboxes {
     return this.between(idOrName, 'resized', async (record) =>
       this.info(await resize(this.#options, record, change, progress)),
     )
+  }
+
+  /**
+   * Carries to their end the changes of limits that could not be finished or taken back: their engine did not answer, or the disk
+   * was full. Those that cannot be now are left for the next time.
+   * @param driver only its own; default: of all
+   */
+  async finishResizes(driver?: string): Promise<void> {
+    const { directory } = this.#options
+    const pending = directory
+      .existing()
+      .filter((record) => record.resizing !== null && record.driver === (driver ?? record.driver))
+    const finish = ({ id }: SandboxRecord) =>
+      this.between(id, 'resized', (record, its) =>
+        finishResize(directory, its, record, new Progress({ timeoutMs: CLEAN_UP_MS })),
+      )
+    await Promise.allSettled(pending.map(finish))
+  }
+
+  /**
+   * Carries removals to their end that could not be finished because their engine did not answer, and takes back creations in the
+   * middle of which a gateway before this one ended. Those that cannot be now are left for the next time.
+   * @param driver only its own; default: of all
+   */
+  async finishRemovals(driver?: string): Promise<void> {
+    const { directory, drivers } = this.#options
+    const pending = ({ id, state }: SandboxRecord) =>
+      state === 'removing' || (state === 'creating' && this.#interrupted.has(id))
+    const finish = ({ id }: SandboxRecord) =>
+      this.#serial.run(id, async () => {
+        const record = await directory.findWhole(id)
+        if (!pending(record)) return
+        const end = record.end ?? endRecord('gateway_interrupted', 'The gateway ended while it was being created.')
+        await this.#discard(id, drivers.byName(record.driver), end)
+      })
+    const found = directory
+      .existing()
+      .filter((record) => record.driver === (driver ?? record.driver) && pending(record))
+    await Promise.allSettled(found.map(finish))
   }
 
   /** Does something with a sandbox that runs or is stopped, between other calls that change its state. */
@@ -180,7 +228,7 @@ export class Sandboxes {
   /** Ends a sandbox and deletes its files. Its end record is kept. A success when it was removed before. */
   async remove(idOrName: string, progress: Progress): Promise<SandboxInfo> {
     const { directory, drivers } = this.#options
-    const { id } = directory.findAny(idOrName)
+    const id = directory.idOf(idOrName)
     return this.#serial.run(id, async () => {
       const record = await directory.findWhole(id)
       if (record.state === 'removed') return this.info(record)
@@ -193,7 +241,7 @@ export class Sandboxes {
         end = endRecord('removed', 'It was removed on request while it ran.', { use, lastOutput: this.#lastOutput(id) })
       }
       // Whoever has to finish it, a later call or gateway, knows no more of its end than this.
-      await directory.update(id, (current) => ({ ...current, state: 'removing', end }))
+      await directory.settle(id, (current) => ({ ...current, state: 'removing', end }))
       if (runs) {
         await driver.stop(id, REMOVE_GRACE_MS, progress)
         end = { ...end, lastOutput: this.#lastOutput(id) }
@@ -283,7 +331,7 @@ export class Sandboxes {
   /** The record says how it ended before anybody who waits is told. */
   async #stopped(id: string, end: EndRecord): Promise<SandboxRecord> {
     const lastOutput = end.lastOutput || this.#lastOutput(id)
-    const stopped = this.#options.directory.update(id, (current) => ({
+    const stopped = this.#options.directory.settle(id, (current) => ({
       ...current,
       state: 'stopped',
       end: { ...end, lastOutput },
@@ -302,7 +350,7 @@ export class Sandboxes {
     this.#outputs.delete(id)
     // Not the caller's progress: what was begun must be taken away even when the caller has gone.
     await driver.remove(id, new Progress({ timeoutMs: CLEAN_UP_MS }))
-    return this.#options.directory.update(id, (current) => ({
+    return this.#options.directory.settle(id, (current) => ({
       ...current,
       state: 'removed',
       removedAt: Date.now(),

@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto'
-import { closeSync, constants, fstatSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, constants, openSync, type Stats, writeSync } from 'node:fs'
 import { CoppiceError } from '@coppice/protocol'
+import { readHomeFile } from '@coppice/protocol/home-file'
 
 /**
  * The token that clients of this home present, made on first use. 256 bits, mode 0600.
- * @throws `failed_precondition/token_exposed` when others can read the file.
+ * @throws `failed_precondition/token_exposed` when others can read the file, `failed_precondition/token_unusable`, and what
+ * `readHomeFile` throws.
  */
 export function readOrMakeToken(path: string): string {
   try {
@@ -16,21 +18,17 @@ export function readOrMakeToken(path: string): string {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
-  const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW)
-  try {
-    if ((fstatSync(fd).mode & 0o077) !== 0) {
-      throw new CoppiceError('failed_precondition', 'token_exposed', `${path} can be read by other users.`, {
-        facts: { path },
-        hint: `chmod 600 ${path}`,
-      })
-    }
-    const token = readFileSync(fd, 'utf8').trim()
-    if (token.length >= 32) return token
-    throw new CoppiceError('failed_precondition', 'token_unusable', `${path} holds no usable token.`, {
+  const inspect = ({ mode }: Stats) => {
+    if ((mode & 0o077) === 0) return
+    throw new CoppiceError('failed_precondition', 'token_exposed', `${path} can be read by other users.`, {
       facts: { path },
-      hint: `rm ${path} && coppice gateway start`,
+      hint: `chmod 600 ${path}`,
     })
-  } finally {
-    closeSync(fd)
   }
+  const token = readHomeFile(path, { noFollow: true, inspect })?.trim() ?? ''
+  if (token.length >= 32) return token
+  throw new CoppiceError('failed_precondition', 'token_unusable', `${path} holds no usable token.`, {
+    facts: { path },
+    hint: `rm ${path} && coppice gateway start`,
+  })
 }

@@ -3,6 +3,10 @@ import { ImageInfoSchema } from '../image.ts'
 import { flag, type Route } from './route.ts'
 
 const reference = z.string().min(1).max(512)
+const registryHost = z
+  .string()
+  .max(255)
+  .regex(/^[A-Za-z0-9.:[\]_-]+$/, 'not a host')
 const platform = z.string().max(64).optional().describe("`linux/arm64`. Default: this machine's.")
 
 /** The content store. */
@@ -31,6 +35,33 @@ export const imageRoutes = [
     }),
     body: 'bytes',
     answer: 'events',
+  },
+  {
+    id: 'knownArchive',
+    method: 'POST',
+    path: '/v1/images/import/known',
+    summary: 'Whether an image came from an archive before, so that its bytes need not be sent again.',
+    body: z.object({
+      size: z.int().nonnegative().describe('Bytes of the archive.'),
+      tail: z
+        .string()
+        .regex(/^[0-9a-f]{64}$/)
+        .describe('Hex sha256 of its last 64 KiB, or of all of it when it is shorter.'),
+      digest: z
+        .string()
+        .regex(/^sha256:[0-9a-f]{64}$/)
+        .optional()
+        .describe('Of all its bytes. Without it nothing is done: `known` says whether it is worth to compute it.'),
+      name: reference.optional(),
+      fallbackName: reference.optional(),
+      format: z.enum(['auto', 'oci-archive', 'docker-archive', 'rootfs']).optional(),
+      ref: reference.optional(),
+      platform,
+    }),
+    answer: z.object({
+      known: z.boolean(),
+      image: ImageInfoSchema.optional().describe('With `digest`: the image, under the name that an import gives it.'),
+    }),
   },
   {
     id: 'exportImage',
@@ -95,6 +126,16 @@ export const imageRoutes = [
         .union([z.string(), z.array(z.string())])
         .optional()
         .describe('`NAME=VALUE`.'),
+      registry: z
+        .union([registryHost, z.array(registryHost).max(32)])
+        .optional()
+        .describe('Hosts that base images come from: a builder that does not ask by itself is told who asks there.'),
+      secret: z
+        .union([z.string(), z.array(z.string())])
+        .optional()
+        .describe(
+          '`ID:BYTES` for each secret of the build: so many bytes stand in front of the context, in this order.',
+        ),
     }),
     body: 'bytes',
     answer: 'events',
@@ -104,7 +145,18 @@ export const imageRoutes = [
     method: 'POST',
     path: '/v1/images/prune',
     summary: 'Remove what no name and no sandbox needs.',
-    answer: z.object({ images: z.int(), blobs: z.int(), layers: z.int(), partials: z.int(), bytes: z.number() }),
+    answer: z.object({
+      images: z.int(),
+      blobs: z.int(),
+      layers: z.int(),
+      partials: z.int(),
+      kept: z
+        .int()
+        .describe(
+          'Images without a name that stay because an entry of the registry, which may need them, cannot be read.',
+        ),
+      bytes: z.number(),
+    }),
   },
   {
     id: 'bootstrapImage',

@@ -33,7 +33,7 @@ export const sandboxRoutes = [
     id: 'inspectSandbox',
     method: 'GET',
     path: SANDBOX,
-    summary: 'One sandbox; a removed one for 7 days. Asked and actual side by side.',
+    summary: 'One sandbox; a removed one for 7 days, of the last 20,000. Asked and actual side by side.',
     answer: SandboxInspectionSchema,
   },
   {

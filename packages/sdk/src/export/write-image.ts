@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises'
 import { CoppiceError } from '@coppice/protocol/wire'
 import type { ArchivePlace } from '../from/recognise.ts'
 import type { ExportOptions, Images } from '../images.ts'
@@ -12,6 +13,12 @@ export async function writeImage(
   { kind, path, reference }: ArchivePlace,
   options: Omit<ExportOptions, 'format'>,
 ): Promise<void> {
+  if (kind !== 'oci' && (await stat(path).catch(() => undefined))?.isDirectory()) {
+    throw new CoppiceError('invalid_argument', 'target_is_folder', `${path} is a folder, and an archive is a file.`, {
+      facts: { path },
+      hint: `coppice image export ${ref} oci:${path}, which writes an OCI layout`,
+    })
+  }
   const format = kind === 'docker-archive' ? 'docker-archive' : 'oci-archive'
   const archive = await images.export(ref, { name: reference, ...options, format })
   try {

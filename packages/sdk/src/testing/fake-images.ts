@@ -38,6 +38,8 @@ export class FakeImages {
   readonly faults = new Map<string, ImageFault>()
   /** What an export gives. */
   archive: Buffer = Buffer.alloc(0)
+  /** Digest of the archive that it has imported before; all others look as if they might be that one. */
+  knownArchive: string | undefined
   /** The name that an import finds in its archive. */
   archiveName: string | undefined
   #server = http.createServer()
@@ -106,12 +108,26 @@ export class FakeImages {
       case 'import':
         this.#done(response, query.get('name') ?? this.archiveName ?? query.get('fallbackName') ?? 'image')
         return
+      case 'known': {
+        const { digest, name = 'known:1' } = JSON.parse(body.toString()) as { digest?: string; name?: string }
+        if (this.knownArchive === undefined) refuse(response, new CoppiceError('not_found', 'no_route', what))
+        else if (digest === undefined) response.end('{"known":true}')
+        else if (digest !== this.knownArchive) response.end('{"known":false}')
+        else response.end(JSON.stringify({ known: true, image: imageNamed(name) }))
+        return
+      }
       case 'build':
         this.#done(response, query.get('name') ?? '')
         return
       case 'push':
         end(response, { event: 'done', image: null, facts: { file: '/tmp/x.tar' } })
         return
+      case 'remove': {
+        const ref = query.get('ref') ?? ''
+        if (this.names.delete(ref)) response.end('{}')
+        else refuse(response, new CoppiceError('not_found', 'image_not_found', `There is no image "${ref}".`))
+        return
+      }
       case 'prune':
         response.end(JSON.stringify({ images: 1, blobs: 2, layers: 0, partials: 0, bytes: 2048 }))
         return
@@ -143,7 +159,7 @@ export class FakeImages {
 function whatIs(method: string, path: string): string {
   if (path === '/v1/images') return method === 'GET' ? 'list' : 'remove'
   if (path === '/v1/sandboxes') return 'create'
-  return path.replace('/v1/images/', '')
+  return path.replace('/v1/images/', '').replace('import/known', 'known')
 }
 
 function imageNamed(name: string): ImageInfo {

@@ -60,7 +60,7 @@ describe('the control stream', () => {
   it('is not opened again where the supervisor does not know it, and is where it ended by itself', async () => {
     const { box } = await setUp()
     box.supervisor.control?.close(8)
-    await expect.poll(() => box.supervisor.controls, { timeout: 5_000 }).toBe(2)
+    await expect.poll(() => box.supervisor.controls).toBe(2)
 
     const old = await ForgedSupervisor.start()
     closing.push(() => old.close())
@@ -169,7 +169,7 @@ describe('a supervisor that does not play', () => {
     box.supervisor.send({ t: 'open', id: 1003, ...target, exec: null })
     box.supervisor.send({ t: 'open', id: 1004, ...target, via: 'http', host: '', port: 0, exec: null })
     await expect.poll(() => box.counts).toMatchObject({ open: 2, connections: 2 })
-    await expect.poll(() => box.counts.open, { timeout: 5_000 }).toBe(0)
+    await expect.poll(() => box.counts.open).toBe(0)
     await expect.poll(() => world.open).toBe(0)
     box.supervisor.onTunnel = (_id, stream) => stream.close(2)
     box.supervisor.send({ t: 'open', id: 1005, ...target, exec: null })

@@ -87,7 +87,7 @@ describe('patience', () => {
 
   it('lasts for a body that is slow, and for a connection between two requests, as long as they are not idle', async () => {
     const port = await world().http((request, response) => request.resume().once('end', () => response.end('ok')))
-    const box = await place({ policy: allow(local(port)), config: { firstBytesMs: 100, idleMs: 600 } })
+    const box = await place({ policy: allow(local(port)), config: { firstBytesMs: 100, idleMs: 2_000 } })
     const stream = await plain(box)
     stream.resume()
     stream.write(`POST http://127.0.0.1:${port}/ HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n`)

@@ -98,7 +98,7 @@ describe('a tunnel', () => {
             before = read()
             return same && before > 0
           },
-          { interval: 200, timeout: 10_000 },
+          { interval: 200 },
         )
         .toBe(true)
       return read()

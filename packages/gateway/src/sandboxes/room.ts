@@ -1,0 +1,36 @@
+import { type StatsFs, statfsSync } from 'node:fs'
+import { CoppiceError } from '@coppice/protocol'
+
+/** Bytes that a start writes before the sandbox's programs do, and a margin: it was seen to fail with 64 KiB on ext4. */
+const START_BYTES = 1024 * 1024
+
+/** Files and folders of a start, and a margin. */
+const START_INODES = 64
+
+/**
+ * Refuses to start a sandbox on a disk that is full: in the middle of it runtimes fail without a reason. A file system that does not
+ * say what is free is given a try.
+ * @param dir a folder on the disk of the sandboxes' files
+ * @throws `resource_exhausted/disk_full` with what is needed and what is free
+ */
+export function requireRoom(dir: string): void {
+  let found: StatsFs
+  try {
+    found = statfsSync(dir)
+  } catch {
+    return
+  }
+  const { blocks, bavail, bsize, files, ffree } = found
+  // Some say 0 of 0.
+  if (blocks > 0 && bavail * bsize < START_BYTES) throw full(dir, 'Bytes', START_BYTES, bavail * bsize, 'df -h')
+  if (files > 0 && ffree < START_INODES) throw full(dir, 'Inodes', START_INODES, ffree, 'df -i')
+}
+
+function full(dir: string, what: 'Bytes' | 'Inodes', needed: number, free: number, command: string): CoppiceError {
+  const message = `The disk of ${dir} is full: ${free} ${what.toLowerCase()} are free, and a sandbox needs ${needed}.`
+  return new CoppiceError('resource_exhausted', 'disk_full', message, {
+    retryable: true,
+    facts: { path: dir, [`needed${what}`]: needed, [`free${what}`]: free },
+    hint: `${command} ${dir}; coppice image prune`,
+  })
+}
