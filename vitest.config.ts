@@ -4,7 +4,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 const systemTests = ['packages/*/src/**/*.system.test.ts', 'tests/**/*.test.ts']
 
 /**
- * System tests that have the machine to themselves, one file after the other, after all others. Those run three at a time, each
+ * System tests that have the machine to themselves, one file after the other, after all others. Those run four at a time, each
  * in homes, engines, cgroups and folders of its own, so a file belongs here for one of three reasons only:
  * - what it promises is a time in milliseconds;
  * - it looks at something of which the machine has one, such as its table of mounts or of routes;
@@ -20,20 +20,24 @@ const alone = [
   'tests/e2e/memory.test.ts',
 ]
 
-/** Begun first, so that the lanes end together: files that take a minute, most of it waiting. */
+/** Begun first, so that the lanes end together: files that take more than half a minute, those that wait beside those that work. */
 const first = [
   'tests/chaos/resets.test.ts',
-  'packages/images/src/bootstrap/bootstrap.system.test.ts',
-  'tests/e2e/network/attacks.test.ts',
-  'packages/doctor/src/doctor.system.test.ts',
-  'packages/drivers/src/engine/driver-podman.system.test.ts',
-  'packages/drivers/src/engine/driver-docker.system.test.ts',
-  'tests/e2e/pushes/faults.test.ts',
   'tests/e2e/pushes/memory.test.ts',
+  'packages/images/src/bootstrap/bootstrap.system.test.ts',
+  // Which makes its image first where there is none, and needs the internet that there is one of as `attacks` does.
+  'tests/e2e/network/tools.test.ts',
+  'packages/doctor/src/doctor.system.test.ts',
+  'tests/e2e/pushes/faults.test.ts',
   'tests/e2e/checkpoints.test.ts',
   'packages/drivers/src/engine/saves.system.test.ts',
+  'packages/drivers/src/engine/driver-podman.system.test.ts',
+  'packages/drivers/src/engine/driver-docker.system.test.ts',
   'tests/chaos/cuts.test.ts',
-  'tests/e2e/network/tools.test.ts',
+  'tests/e2e/network/attacks.test.ts',
+  'tests/chaos/liveness.test.ts',
+  'packages/registry/src/file-registry.kills.system.test.ts',
+  'packages/images/src/registry/registry.system.test.ts',
 ]
 
 /** Begun last: of those that stand on the fake internet, of which a machine has one at a time, others are begun first. */
@@ -81,7 +85,8 @@ export default defineConfig({
           name: 'system',
           include: systemTests,
           exclude: ['**/node_modules/**', ...alone],
-          maxWorkers: 3,
+          // On two cores: half of the time a file waits, for a lease to run out, an engine, a disk.
+          maxWorkers: 4,
           sequence: { groupOrder: 1 },
         },
       },

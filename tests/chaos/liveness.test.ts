@@ -3,7 +3,7 @@ import { openWorld, type World } from '../support/world.ts'
 
 /** A dead link is noticed within this, and what a slow machine may add. */
 const NOTICED_MS = 15_000
-const ROOM_MS = 1_500
+const ROOM_MS = 5_000
 
 describe('a link that is black-holed, with the lease that people have', () => {
   let world: World

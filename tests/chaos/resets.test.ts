@@ -23,7 +23,7 @@ it('a sandbox is back at its base line, and its gateway too, after 1,000 resets 
     await exec.started
     link.cut()
     await exec.result
-    await world.until(() => link.opened > opened, 'the supervisor to dial again', 20_000)
+    await world.until(() => link.opened > opened, 'the supervisor to dial again')
   }
   const measure = async () => {
     const info = await sandbox.supervisor()

@@ -14,9 +14,10 @@ const GATEWAY_NODE_FLAGS = ['--max-semi-space-size=1']
 /**
  * A home of its own for a test, with its configuration. Removed by the gateway's `dispose`. The runtime bundle, which is never
  * changed once it is made, is one for all homes of a run.
+ * @param dir where it is made
  */
-export function makeHome(config: Record<string, unknown> = {}): string {
-  const home = mkdtempSync(join(tmpdir(), 'coppice-test-'))
+export function makeHome(config: Record<string, unknown> = {}, dir = tmpdir()): string {
+  const home = mkdtempSync(join(dir, 'coppice-test-'))
   const shared = process.env.COPPICE_TEST_SHARED
   if (shared) {
     mkdirSync(join(shared, 'runtime'), { recursive: true })
@@ -45,8 +46,11 @@ export class GatewayProcess {
     return this.#child.pid
   }
 
-  /** Starts it and waits until it has said where it listens. */
-  async start(): Promise<void> {
+  /**
+   * Starts it and waits until it has said where it listens.
+   * @param env added to its environment this time
+   */
+  async start(env: Record<string, string> = {}): Promise<void> {
     mkdirSync(join(this.home, 'logs'), { recursive: true })
     const log = createWriteStream(join(this.home, 'logs', 'gateway.log'), { flags: 'a' })
     const child = spawn(
@@ -54,7 +58,7 @@ export class GatewayProcess {
       [...GATEWAY_NODE_FLAGS, join(ROOT, 'packages/gateway/src/main.ts'), '--home', this.home],
       {
         stdio: ['ignore', 'pipe', 'pipe'],
-        env: { ...process.env, ...this.#env },
+        env: { ...process.env, ...this.#env, ...env },
       },
     )
     child.stdout.pipe(log, { end: false })

@@ -76,7 +76,7 @@ export class World {
   }
 
   /** Waits for a condition of the world outside this process, which sends no event. Fails with `what` after `ms`. */
-  async until(condition: () => boolean | Promise<boolean>, what: string, ms: number): Promise<void> {
+  async until(condition: () => boolean | Promise<boolean>, what: string, ms = 30_000): Promise<void> {
     const end = performance.now() + ms
     while (!(await condition())) {
       if (performance.now() > end) throw new Error(`waited ${ms} ms for ${what}`)
