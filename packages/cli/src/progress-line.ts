@@ -62,7 +62,9 @@ export class ProgressLine {
       if (counts) this.#told.set(message, Math.floor(done / LINE_BYTES))
       return
     }
-    const due = Math.floor(done / LINE_BYTES)
+    // What has been told of a part is told of the whole, which seldom ends with a full line.
+    const end = total !== undefined && done >= total && total >= LINE_BYTES
+    const due = end ? total / LINE_BYTES : Math.floor(done / LINE_BYTES)
     // It may go back when a part is done again: said once is enough.
     if (due <= known) return
     this.#told.set(message, due)

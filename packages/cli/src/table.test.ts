@@ -83,6 +83,20 @@ describe('progress', () => {
     ])
   })
 
+  it('is told to its end where there is no terminal, once', () => {
+    const { line, written } = lines(false)
+    const total = 250 * MIB
+    for (const done of [0, 120, 249.9, 250, 250]) line.show({ message: 'Sending', done: done * MIB, total })
+    for (const done of [0, 5]) line.show({ message: 'Packing', done, total: 5 })
+    expect(written).toEqual([
+      'Sending\n',
+      'Sending  100 MiB of 250 MiB\n',
+      'Sending  200 MiB of 250 MiB\n',
+      'Sending  250 MiB of 250 MiB\n',
+      'Packing\n',
+    ])
+  })
+
   it('tells rate and time left of a transfer once they are known', () => {
     let now = 0
     const { line, written } = lines(true, () => now)

@@ -143,9 +143,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     registry
       .sweep(Date.now(), REMOVAL_MS)
       .catch((error: unknown) => logger.warn({ err: error }, 'the registry could not be swept'))
+    const ends = { before: Date.now() - config.endRecordRetentionMs, most: config.endRecordLimit }
     directory
-      .forget(Date.now() - config.endRecordRetentionMs, (id) => egress.forget(id))
-      .then(() => directory.limitEnds(config.endRecordLimit, (id) => egress.forget(id)))
+      .forgetEnds(ends, (id) => egress.forget(id))
       .catch((error: unknown) => logger.warn({ err: error }, 'old end records were not removed'))
   }
   forget()

@@ -19,6 +19,7 @@ export function recogniseCompression(start: Buffer): Compression {
     throw badArchive(
       'unsupported_compression',
       `Archives packed with ${other} are not read; gzip, zstd and plain tar are.`,
+      { compression: other },
     )
   }
   return 'none'

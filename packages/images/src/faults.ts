@@ -48,9 +48,22 @@ const MAX_LISTED = 10
  * An archive that is not what it should be, or tries what it must not. `reason` is the stable word. What is quoted of the archive may be
  * as long as it likes: it is shortened here.
  */
-export function badArchive(reason: string, message: string, facts: Record<string, unknown> = {}): CoppiceError {
+export function badArchive(
+  reason: string,
+  message: string,
+  facts: Record<string, unknown> = {},
+  hint?: string,
+): CoppiceError {
   const few = Object.entries(facts).map(([key, value]) => [key, shortened(value)])
-  return new CoppiceError('invalid_argument', reason, shortText(message), { facts: Object.fromEntries(few) })
+  return new CoppiceError('invalid_argument', reason, shortText(harmless(message)), {
+    facts: Object.fromEntries(few),
+    ...(hint !== undefined && { hint: shortText(harmless(hint)) }),
+  })
+}
+
+/** Without what would move a terminal's cursor; lines stay. */
+function harmless(text: string): string {
+  return text.replaceAll(/[^\P{C}\n]/gu, '?')
 }
 
 function shortened(fact: unknown): unknown {

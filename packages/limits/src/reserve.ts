@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { open, rm, stat, statfs, writeFile } from 'node:fs/promises'
+import { lstat, open, rm, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 /** Room that is kept, bytes: 1 MiB. A list of images has some 400 for each, a sandbox's record 1 to 100 thousand. */
@@ -69,7 +69,8 @@ export class Reserve {
   }
 
   async #isThere(): Promise<boolean> {
-    return (await stat(this.#path).catch(() => undefined))?.size === RESERVE_BYTES
+    const found = await lstat(this.#path).catch(() => undefined)
+    return found?.isFile() === true && found.size === RESERVE_BYTES
   }
 
   #isMissing(): void {
@@ -81,14 +82,21 @@ export class Reserve {
   }
 
   async #write(): Promise<void> {
-    const { bavail, bsize } = await statfs(dirname(this.#path))
-    if (bavail * bsize < RESERVE_BYTES + MARGIN_BYTES) throw new Error('there is no room')
+    const { blocks, bavail, bsize } = await statfs(dirname(this.#path))
+    // Some say 0 of 0.
+    if (blocks > 0 && bavail * bsize < RESERVE_BYTES + MARGIN_BYTES) throw new Error('there is no room')
+    // Half of one, or something that is no file: writing into a pipe would wait for ever.
+    await rm(this.#path, { force: true })
+    const file = await open(this.#path, 'wx', 0o600)
     try {
       // Nothing that a file system could keep in less room than it has bytes.
-      await writeFile(this.#path, randomBytes(RESERVE_BYTES), { mode: 0o600, flush: true })
+      await file.writeFile(randomBytes(RESERVE_BYTES))
+      await file.sync()
     } catch (error) {
       await rm(this.#path, { force: true }).catch(() => undefined)
       throw error
+    } finally {
+      await file.close()
     }
   }
 

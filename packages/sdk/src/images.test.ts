@@ -1,5 +1,18 @@
+import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { ARCHIVE_TAIL_BYTES, CoppiceError, type ProgressEvent, REMEMBERED_ARCHIVE_BYTES } from '@coppice/protocol/wire'
@@ -195,6 +208,15 @@ describe('a build', () => {
   })
 })
 
+function catching(work: () => void): string | undefined {
+  try {
+    work()
+    return undefined
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code
+  }
+}
+
 describe('an import', () => {
   it('is called like its file when nothing else says how', async () => {
     write({ 'My App.tar': 'x' })
@@ -252,6 +274,60 @@ describe('an import', () => {
       const onProgress = () => cancel.abort()
       await expect(bring({ signal: cancel.signal, onProgress })).rejects.toMatchObject({ code: 'cancelled' })
       expect(gateway.of('import')).toEqual([])
+    })
+  })
+
+  it.each([
+    ['a.tar', 'docker-archive:FILE:a:1', (path: string) => `docker-archive:${path}:a:1`],
+    ['$& FILE.xz', 'xz -dc FILE | coppice image import -', (path: string) => `xz -dc ${path} | coppice image import -`],
+  ])('that is refused is told by the name that %s has here', async (file, hint, own) => {
+    write({ [file]: 'x' })
+    gateway.faults.set('import', { error: new CoppiceError('invalid_argument', 'r', 'No.', { hint, facts: { a: 1 } }) })
+    const path = join(scratch, file)
+    const expected = { reason: 'r', message: 'No.', hint: own(path), facts: { a: 1 } }
+    await expect(client.images.importPath(path)).rejects.toMatchObject(expected)
+  })
+
+  it('from a fifo takes what is written to it', async () => {
+    const fifo = join(scratch, 'fifo')
+    execFileSync('mkfifo', [fifo])
+    const writing = writeFile(fifo, 'x'.repeat(200_000))
+    expect(await client.images.importPath(fifo)).toMatchObject({ name: 'fifo' })
+    await writing
+    expect(gateway.of('import')[0]?.body.toString()).toBe('x'.repeat(200_000))
+  })
+
+  it('from a fifo to which nobody writes can be cancelled, and nothing waits for it any more', async () => {
+    const fifo = join(scratch, 'fifo')
+    execFileSync('mkfifo', [fifo])
+    const importing = client.images.importPath(fifo, { signal: AbortSignal.timeout(50) })
+    await expect(importing).rejects.toMatchObject({ code: 'cancelled' })
+    const write = () => closeSync(openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK))
+    // ENXIO: nobody reads.
+    expect(catching(write)).toBe('ENXIO')
+  })
+
+  it('of a layout folder that is refused is told as one', async () => {
+    write({ 'layout/oci-layout': '{}' })
+    const hint = 'oci-archive:FILE:a:1'
+    gateway.faults.set('import', { error: new CoppiceError('invalid_argument', 'r', 'No.', { hint }) })
+    const path = join(scratch, 'layout')
+    await expect(client.images.importPath(path)).rejects.toMatchObject({ hint: `oci:${path}:a:1` })
+  })
+
+  it.each([
+    ['Dockerfile', ''],
+    ['Dockerfile.prod', ' --file PATH'],
+    ['web.Dockerfile', ' --file PATH'],
+    ['Containerfile', ' --file PATH'],
+  ])('of %s names the folder that it builds', async (file, how) => {
+    write({ [file]: 'FROM x' })
+    gateway.faults.set('import', { error: new CoppiceError('invalid_argument', 'not_an_archive', 'This is no tar.') })
+    const path = join(scratch, file)
+    await expect(client.images.importPath(path)).rejects.toMatchObject({
+      reason: 'not_an_archive',
+      message: `${path} is no archive. A Dockerfile is built from the folder that it is in: ${scratch}.`,
+      hint: `coppice image build ${scratch}${how.replace('PATH', path)}`,
     })
   })
 
@@ -327,7 +403,8 @@ describe('an export', () => {
   it('has its bytes and the name that was asked for', async () => {
     await archiveOf('a', '01')
     const path = join(scratch, 'a.tar')
-    await client.images.exportPath('a', { kind: 'docker-archive', path, reference: 'b:1' })
+    const written = await client.images.exportPath('a', { kind: 'docker-archive', path, reference: 'b:1' })
+    expect(written).toEqual({ path, bytes: gateway.archive.length })
     expect(readFileSync(path).equals(gateway.archive)).toBe(true)
     expect(Object.fromEntries(gateway.of('export')[0]?.query ?? [])).toEqual({
       ref: 'a',

@@ -45,6 +45,14 @@ export interface ExportOptions extends ImageWork {
   name?: string | undefined
 }
 
+/** What an export has written. */
+export interface Exported {
+  /** As it was given. */
+  path: string
+  /** Of the archive, or of what became the layout. */
+  bytes: number
+}
+
 /** What a clean-up of the store took away. */
 export interface Pruned {
   images: number
@@ -136,11 +144,11 @@ export class Images {
 
   /**
    * Writes an image to a local file or, with `oci`, into the folder of an OCI layout: whole or not at all. Other images of a layout
-   * that is there stay.
+   * that is there stay. Whatever a file's ending says, it is not packed as a whole.
    *
    * @throws `conflict/target_exists` for a folder that holds something else, `invalid_argument/target_is_folder` for an archive
    */
-  async exportPath(ref: string, place: ArchivePlace, options: Omit<ExportOptions, 'format'> = {}): Promise<void> {
+  async exportPath(ref: string, place: ArchivePlace, options: Omit<ExportOptions, 'format'> = {}): Promise<Exported> {
     const { writeImage } = await import('./export/write-image.ts')
     return writeImage(this, ref, place, options)
   }

@@ -16,9 +16,11 @@ export const roomCheck: Check = {
   id: 'state/free-room',
   async detect(ctx) {
     const { dir } = ctx.home
-    const { bavail, bsize, files, ffree } = await statfs(await existing(dir))
-    const free = bavail * bsize
-    ctx.note(`${bytes(free)} and ${files === 0 ? 'any number of' : ffree} inodes are free for ${dir}.`)
+    const { blocks, bavail, bsize, files, ffree } = await statfs(await existing(dir))
+    // 0 of 0: a file system that does not say.
+    const free = blocks > 0 ? bavail * bsize : Number.POSITIVE_INFINITY
+    const said = blocks > 0 ? bytes(free) : 'An unknown number of bytes'
+    ctx.note(`${said} and ${files === 0 ? 'any number of' : ffree} inodes are free for ${dir}.`)
     const findings: Finding[] = []
     const path = { path: dir }
     const hint = `df -h ${quoted(dir)}`

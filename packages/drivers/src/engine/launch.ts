@@ -11,7 +11,7 @@ import type { EngineImages } from './images.ts'
 import { type EngineLink, uncut } from './link.ts'
 import type { Names } from './names.ts'
 import { outputTail } from './output.ts'
-import { containerReference, noteAsked, noteContainer, ownContainer } from './own.ts'
+import { noteAsked, noteContainer, ownContainer } from './own.ts'
 import { containerRoot } from './owner.ts'
 import { preparePaths } from './paths.ts'
 import { filesGone, isContainerInit, settled } from './run-state.ts'
@@ -53,13 +53,14 @@ export class ContainerLaunch {
     return this.#init(engine, container, folder.id, progress)
   }
 
-  /** Gives a running container other limits. Throws `failed_precondition/limits_refused` with the engine's words. */
+  /** Gives a running container other limits. Throws `failed_precondition/limits_refused` with the engine's words, or `files_gone`. */
   async resize(folder: SandboxFolder, limits: Limits, progress: Progress): Promise<void> {
     const { id } = folder
     const engine = await this.#link.reach(progress)
-    const container = containerReference(this.#names, folder)
+    const container = await ownContainer(engine, this.#names, folder, progress)
+    if (!container) throw filesGone(engine, id, this.#names.container(id))
     try {
-      await uncut(progress, (own) => engine.containers.update(container, containerLimits(limits), own))
+      await uncut(progress, (own) => engine.containers.update(container.Id, containerLimits(limits), own))
     } catch (cause) {
       const error = CoppiceError.from(cause)
       if (error.reason !== 'engine_refused') throw cause

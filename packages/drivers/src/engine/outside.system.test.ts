@@ -182,6 +182,28 @@ for (const kind of ['docker', 'podman'] as const) {
       expect(await subject.residue()).toEqual([])
     })
 
+    test('a sandbox whose container has no id written down is told by a name and labels that are ours, not by a name', async (context) => {
+      const id = await create(context)
+      const name = subject.container(id)
+      const limits = { memoryMB: 200, cpus: 1, pids: 100 }
+      writeFileSync(join(subject.folder(id), 'asked'), '')
+      await driver.resize?.(id, limits, none)
+      await driver.stop(id, 10_000, none)
+      await driver.start({ ...subject.spec(), id, limits }, none)
+      const ours = await (await subject.engine.connect()).containers.inspect(name, none)
+      const nproc = kind === 'podman' ? ['--ulimit', 'nproc=1000:1000', '--ulimit', 'nofile=1000:1000'] : []
+      await engine('rename', name, 'renamed')
+      const theirs = ['create', '--name', name, '--network', 'none', '--memory', '64m', ...nproc]
+      await engine(...theirs, '--entrypoint', 'sh', ours?.Image as string)
+      const bigger = driver.resize?.(id, { ...limits, memoryMB: 300 }, none)
+      await expect(bigger).rejects.toMatchObject({ reason: 'files_gone' })
+      expect(await engine('inspect', '--format', '{{.HostConfig.Memory}}', name)).toMatch(/^67108864/)
+      await engine('rm', name)
+      await engine('rename', 'renamed', name)
+      await driver.remove(id, none)
+      expect(await subject.residue()).toEqual([])
+    })
+
     test('a sandbox that floods its output fills no disk, and its last words are there', async (context) => {
       const id = await create(context)
       const { pid } = (await driver.inspect(id)) as { pid: number }

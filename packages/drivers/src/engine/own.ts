@@ -25,14 +25,9 @@ export function notedContainer(folder: SandboxFolder): string | undefined {
 }
 
 /**
- * What to call a sandbox's container at the engine: by its id, which nobody can give to another one. Anybody can rename it, and
- * have one of his own under its name.
+ * The container of a sandbox, when there is one and it is ours. Use its id for whatever is done with it, which nobody can give to
+ * another one: anybody can rename it, and have one of his own under its name.
  */
-export function containerReference(names: Names, folder: SandboxFolder): string {
-  return notedContainer(folder) ?? names.container(folder.id)
-}
-
-/** The container of a sandbox, when there is one and it is ours. */
 export async function ownContainer(
   engine: Engine,
   names: Names,

@@ -67,7 +67,10 @@ export function imageHandlers(
       return events(call, (progress) => images.push(ref, target, importCommand, progress))
     },
     buildImage: (call) => {
-      const { name, dockerfile, target, noCache, buildArg, registry, secret } = call.query as Record<string, string> &
+      const { name, dockerfile, hidden, target, noCache, buildArg, registry, secret } = call.query as Record<
+        string,
+        string
+      > &
         Record<'buildArg' | 'registry' | 'secret', string | string[] | undefined>
       const sizes = parseSecretSizes([secret ?? []].flat())
       const request = {
@@ -79,7 +82,8 @@ export function imageHandlers(
       }
       return events(call, async (progress, log, body) => {
         const { secrets, context } = await takeSecrets(body, sizes)
-        return images.build(context, name as string, { ...request, secrets }, log, progress)
+        const built = { chunks: context, ...(hidden === undefined ? {} : { hidden: Number(hidden) }) }
+        return images.build(built, name as string, { ...request, secrets }, log, progress)
       })
     },
     bootstrapImage: (call) => {

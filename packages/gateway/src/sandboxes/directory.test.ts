@@ -113,3 +113,46 @@ it('finds the first that a key has made, and none that never ran', async () => {
     expect(await opened.byKey('k')).toMatchObject({ id: first.id })
   }
 })
+
+it('finds what a key makes while an earlier one that it made is being forgotten', async () => {
+  const gone = Promise.withResolvers<void>()
+  const go = Promise.withResolvers<void>()
+  const remove: typeof store.remove = async (...args) => {
+    const removed = await store.remove(...args)
+    gone.resolve()
+    await go.promise
+    return removed
+  }
+  const slow = { list: store.list.bind(store), get: store.get.bind(store), put: store.put.bind(store) }
+  const directory = await Directory.open({ ...slow, update: store.update.bind(store), remove })
+  const [first, second] = [runningRecord({ key: 'k' }), runningRecord({ key: 'k' })]
+  await directory.put(first)
+  await directory.update(first.id, (current) => ({ ...removedRecord(current, ''), removedAt: 1000 }))
+  const forgetting = directory.forget(2000, () => {})
+  await gone.promise
+  expect(await directory.byKey('k')).toBeUndefined()
+  await directory.put(second)
+  go.resolve()
+  await forgetting
+  expect(await directory.byKey('k')).toMatchObject({ id: second.id })
+})
+
+it('remembers no more ends than it should where one of them cannot be forgotten', async () => {
+  const directory = await Directory.open(store)
+  const records = [1, 2, 3].map((removedAt) => ({ ...removedRecord(runningRecord(), ''), removedAt }))
+  for (const record of records) await directory.put(record)
+  writeFileSync(
+    join(
+      dir,
+      'sandboxes',
+      `${createHash('sha256')
+        .update(records[0]?.id ?? '')
+        .digest('hex')}.json`,
+    ),
+    '{',
+  )
+  const forgotten: string[] = []
+  const failure = directory.forgetEnds({ before: 2, most: 1 }, (id) => forgotten.push(id))
+  await expect(failure).rejects.toMatchObject({ reason: 'entry_unreadable' })
+  expect(forgotten).toEqual([records[1]?.id])
+})

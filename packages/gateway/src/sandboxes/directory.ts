@@ -120,7 +120,11 @@ export class Directory {
    */
   async byKey(key: string): Promise<SandboxRecord | undefined> {
     const id = this.#keyed.get(key)
-    return id === undefined ? undefined : (this.#existing.get(id) ?? (await this.#store.get(id))?.value)
+    if (id === undefined) return undefined
+    const record = this.#existing.get(id) ?? (await this.#store.get(id))?.value
+    // It is being forgotten: what is made now is found from now on.
+    if (!record && this.#keyed.get(key) === id) this.#keyed.delete(key)
+    return record
   }
 
   /**
@@ -190,6 +194,11 @@ export class Directory {
   limitEnds(most: number, forgotten: (id: string) => void): Promise<void> {
     this.#ends = { most, forgotten }
     return this.#trim()
+  }
+
+  /** Forgets those that `forget` does, and from now on what is too many for `limitEnds`. @throws what `forget` does, after both */
+  async forgetEnds({ before, most }: { before: number; most: number }, forgotten: (id: string) => void): Promise<void> {
+    await this.forget(before, forgotten).finally(() => this.limitEnds(most, forgotten))
   }
 
   #trim(): Promise<void> {

@@ -105,11 +105,10 @@ export class Sandboxes {
       } catch (error) {
         const failure = CoppiceError.from(error)
         const end = endRecord('start_failed', failure.message, { lastOutput: await launch.tail(driver, record.id) })
-        // What fails here is not what the caller has to know; a removal that is recorded is finished at the next start.
-        await directory
-          .settle(record.id, (current) => ({ ...current, state: 'removing', end }))
-          .then(() => this.#discard(record.id, driver, end))
-          .catch(() => {})
+        await this.#takeBack(record.id, 'creating', async () => {
+          await directory.settle(record.id, (current) => ({ ...current, state: 'removing', end }))
+          await this.#discard(record.id, driver, end)
+        })
         throw failure
       }
     })
@@ -137,11 +136,10 @@ export class Sandboxes {
         // Not the caller's progress: it may be what has ended.
         await driver.stop(id, 0, new Progress({ timeoutMs: CLEAN_UP_MS })).catch(() => {})
         this.#options.hub.release(id, failure)
-        await directory.settle(id, (current) => ({
-          ...current,
-          state: 'stopped',
-          end: endRecord('start_failed', failure.message, { lastOutput }),
-        }))
+        const end = endRecord('start_failed', failure.message, { lastOutput })
+        await this.#takeBack(id, 'starting', async () => {
+          await directory.settle(id, (current) => ({ ...current, state: 'stopped', end }))
+        })
         throw failure
       }
     })
@@ -269,6 +267,20 @@ export class Sandboxes {
   /** A driver tells an end once. When it cannot be written down (a full disk), it is tried again until it can. */
   #endedForSure(...news: Parameters<Sandboxes['ended']>): void {
     this.ended(...news).catch(() => setTimeout(() => this.#endedForSure(...news), END_RETRY_MS).unref())
+  }
+
+  /**
+   * Takes back what has failed. What fails in it is not what the caller has to know: it is tried again until the sandbox has left the
+   * state in which it failed (a full disk may keep that from being written down), and a removal that is recorded is finished later.
+   */
+  async #takeBack(id: string, state: SandboxRecord['state'], work: () => Promise<void>): Promise<void> {
+    const again = () =>
+      this.#serial.run(id, async () => {
+        if (this.#options.directory.peek(id)?.state === state) await this.#takeBack(id, state, work)
+      })
+    await work().catch(() => {
+      if (this.#options.directory.peek(id)?.state === state) setTimeout(() => void again(), END_RETRY_MS).unref()
+    })
   }
 
   /** Asks the driver about a sandbox whose session broke: a sandbox that is gone must not keep its callers waiting. */

@@ -1,6 +1,8 @@
+import { CoppiceError } from '@coppice/protocol/wire'
 import { type Compression, decompressed, MAGIC_BYTES, recogniseCompression } from '../compression.ts'
 import { badArchive } from '../faults.ts'
 import { cleanName } from '../tar/archive-names.ts'
+import { BLOCK } from '../tar/header.ts'
 import { TarScanner } from '../tar/scanner.ts'
 
 /** What an archive holds. `image`: an OCI layout, what `docker save` writes, or both in one. */
@@ -26,12 +28,23 @@ export interface Recognised {
 export async function recogniseArchive(source: AsyncIterable<Buffer>): Promise<Recognised> {
   const replay = new Replay(source)
   try {
-    const compression = recogniseCompression(await replay.start(MAGIC_BYTES))
+    const compression = readable(await replay.start(MAGIC_BYTES))
     const kind = await look(decompressed(replay.peek(), compression), replay)
     return { compression, kind, chunks: replay.all() }
   } catch (error) {
     await replay.close()
     throw error
+  }
+}
+
+/** What is packed in another way has to be unpacked by somebody who can. */
+function readable(start: Buffer): Compression {
+  try {
+    return recogniseCompression(start)
+  } catch (error) {
+    const { reason, message, facts } = CoppiceError.from(error)
+    const tool = facts.compression
+    throw badArchive(reason, message, facts, `${tool} -dc FILE | coppice image import -`)
   }
 }
 
@@ -41,11 +54,14 @@ async function look(chunks: AsyncIterable<Buffer>, replay: Replay): Promise<Arch
     kind ??= kindOf(cleanName(name), type)
     return 'drop'
   })
+  let bytes = 0
   for await (const chunk of chunks) {
+    bytes += chunk.length
     for (let at = 0; at < chunk.length && !kind; at += 512) scanner.push(chunk.subarray(at, at + 512))
     if (kind) return kind
     if (replay.bytes > MAX_LOOK_BYTES) return 'rootfs'
   }
+  if (bytes > 0 && bytes < BLOCK) throw badArchive('not_an_archive', 'This is no tar archive: it is too short for one.')
   scanner.finish()
   throw badArchive('archive_empty', 'The archive holds no files.')
 }

@@ -6,7 +6,7 @@ import type { Intake } from '../store/intake.ts'
 import { sameName } from '../store/references.ts'
 import { type Descriptor, MediaType, parseConfig, parseJson } from '../store/schemas.ts'
 import { ByteProgress } from './byte-progress.ts'
-import { notInLayout, severalImages } from './choose-image.ts'
+import { notInLayout, type Platform, requirePlatform, severalImages } from './choose-image.ts'
 import { type FileSource, missing, readSmall } from './file-source.ts'
 import type { Found } from './oci.ts'
 
@@ -24,10 +24,13 @@ type Entry = z.infer<typeof ManifestSchema>[number]
 /**
  * Copies one image of a `docker save` archive into the store: only the layers that it lacks, which are known by the config's
  * diff ids. The image becomes an OCI image; config and layers keep their bytes, and so the image its Docker id.
+ *
+ * @param required another one is refused
  */
 export async function importDockerArchive(
   source: FileSource,
   ref: string | undefined,
+  required: Platform | undefined,
   intake: Intake,
   progress: Progress,
 ): Promise<Found> {
@@ -35,6 +38,7 @@ export async function importDockerArchive(
   const entry = chooseEntry(entries, ref)
   const configBytes = await readSmall(source, entry.Config)
   const config = parseConfig(configBytes, `The image config ${entry.Config}`)
+  if (required) requirePlatform(config, required)
   const diffIds = config.rootfs.diff_ids
   if (diffIds.length !== entry.Layers.length) {
     throw badArchive('malformed_image', 'The archive names layers that its config does not.', {
@@ -62,7 +66,16 @@ export async function importDockerArchive(
     layers,
   }
   const id = await intake.writeSmall(JSON.stringify(manifest))
-  return { descriptor: { mediaType: MediaType.manifest, ...id, platform }, name: ref ?? entry.RepoTags?.[0] }
+  return {
+    descriptor: { mediaType: MediaType.manifest, ...id, platform },
+    name: placeIn(ref) === undefined ? (ref ?? entry.RepoTags?.[0]) : entry.RepoTags?.[0],
+  }
+}
+
+/** Of `@N`, which means an image by its place in the archive's list. */
+export function placeIn(ref: string | undefined): number | undefined {
+  const place = /^@([0-9]{1,5})$/.exec(ref ?? '')?.[1]
+  return place === undefined ? undefined : Number(place)
 }
 
 /** Engines write layers unpacked; some builders pack them, and then the diff id is checked when the layer is unpacked. */
@@ -96,15 +109,16 @@ async function mustHave(source: FileSource, name: string): Promise<number> {
 
 /** By one of its names, or `@N`, its place; without either the only one. */
 function chooseEntry(entries: Entry[], ref: string | undefined): Entry {
-  const place = /^@([0-9]{1,5})$/.exec(ref ?? '')?.[1]
+  const place = placeIn(ref)
   const fits =
     ref === undefined
       ? entries
       : place !== undefined
-        ? entries.slice(Number(place), Number(place) + 1)
+        ? entries.slice(place, place + 1)
         : entries.filter((entry) => entry.RepoTags?.some((name) => sameName(name, ref)))
   const [only] = fits
   if (only && fits.length === 1) return only
   const names = entries.map((entry, at) => entry.RepoTags?.[0] ?? `@${at}`)
-  throw only ? severalImages(names) : notInLayout(ref, names)
+  const where = 'docker-archive:FILE'
+  throw only ? severalImages(names, where) : notInLayout(ref, names, where)
 }

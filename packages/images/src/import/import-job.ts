@@ -6,10 +6,11 @@ import type { Job } from '../bulk/job.ts'
 import { decompressed } from '../compression.ts'
 import { badArchive, errnoOf, withStoreFaults } from '../faults.ts'
 import { Intake, type StoreFolders, type Transferred } from '../store/intake.ts'
+import { hostArchitecture } from '../store/schemas.ts'
 import { ArchiveHash } from './archive-hash.ts'
 import { type ArchiveKind, type Recognised, recogniseArchive } from './archive-kind.ts'
 import { ByteProgress } from './byte-progress.ts'
-import type { Platform } from './choose-image.ts'
+import { type Platform, requirePlatform } from './choose-image.ts'
 import { archiveSource, folderSource, readChunks } from './disk-source.ts'
 import { importDockerArchive } from './docker-archive.ts'
 import type { FileSource } from './file-source.ts'
@@ -39,6 +40,8 @@ export interface ImportArgs {
   /** Which image, where the source holds several. */
   ref: string | undefined
   platform: Platform
+  /** The platform was asked for: another one is no answer. */
+  strict: boolean
   config: ImageConfig
   maxUnpackedBytes: number
 }
@@ -73,7 +76,8 @@ async function read(
   const info = await withStoreFaults(from.path, () => stat(from.path))
   if (from.kind === 'oci' || info.isDirectory()) {
     await checkLayout(from.path, info)
-    return close(folderSource(from.path), (source) => importOci(source, args.ref, args.platform, intake, progress))
+    const options = { ...args, where: `oci:${from.path}` as const }
+    return close(folderSource(from.path), (source) => importOci(source, options, intake, progress))
   }
   if (!info.isFile()) throw notAFile(from.path)
   const chunks = readChunks(from.path, { start: 0, size: info.size })
@@ -99,12 +103,16 @@ async function readArchive(
   const recognised = await recogniseArchive(source)
   const { compression, chunks } = recognised
   if (archiveKind(recognised, format) === 'rootfs') {
-    await requireRoom(intake, sizeBytes, 0, chunks)
+    await orClosed(chunks, () => {
+      if (args.strict) requirePlatform({ os: 'linux', architecture: hostArchitecture() }, args.platform)
+      requireRoom(intake, sizeBytes, 0)
+    })
     const options: RootfsOptions = { config: args.config, maxUnpackedBytes: args.maxUnpackedBytes }
     return importRootfs(chunks, compression, options, intake, progress)
   }
   if (path === undefined || compression !== 'none') {
-    await requireRoom(intake, sizeBytes, await intake.storedBytes(), chunks)
+    const storedBytes = await intake.storedBytes()
+    await orClosed(chunks, () => requireRoom(intake, sizeBytes, storedBytes))
     const unpacked = decompressed(chunks, compression)
     const drained = await streamSource(unpacked, intake, args.maxUnpackedBytes, progress)
     return close(drained, (files) => importImage(files, format, args, intake, progress))
@@ -117,14 +125,13 @@ async function readArchive(
  * For an archive that is written while it comes: all of it but what the store may have. How much that is its list tells,
  * which may come last; each file of it is looked at when its turn has come.
  */
-async function requireRoom(
-  intake: Intake,
-  sizeBytes: number,
-  storedBytes: number,
-  chunks: Recognised['chunks'],
-): Promise<void> {
+function requireRoom(intake: Intake, sizeBytes: number, storedBytes: number): void {
+  intake.requireRoom(sizeBytes - storedBytes, 'the archive')
+}
+
+async function orClosed(chunks: Recognised['chunks'], check: () => void): Promise<void> {
   try {
-    intake.requireRoom(sizeBytes - storedBytes, 'the archive')
+    check()
   } catch (error) {
     await chunks.return()
     throw error
@@ -147,9 +154,17 @@ async function importImage(
   const oci = (await files.size('index.json')) !== undefined && (await files.size('oci-layout')) !== undefined
   const docker = (await files.size('manifest.json')) !== undefined
   if (format === 'docker-archive' ? docker : docker && !oci) {
-    return importDockerArchive(files, args.ref, intake, progress)
+    return importDockerArchive(files, args.ref, args.strict ? args.platform : undefined, intake, progress)
   }
-  return importOci(files, args.ref, args.platform, intake, progress)
+  if (!oci && format !== 'auto') throw notOfFormat(format)
+  return importOci(files, { ...args, where: 'oci-archive:FILE' }, intake, progress)
+}
+
+function notOfFormat(format: ArchiveFormat): CoppiceError {
+  const [kind, what] =
+    format === 'docker-archive' ? ['docker archive', 'manifest.json'] : ['OCI archive', 'oci-layout and index.json']
+  const message = `It is no ${kind}: it holds no ${what}.`
+  return badArchive('layout_incomplete', message, {}, 'coppice image import FILE')
 }
 
 async function close<R>(source: FileSource, work: (source: FileSource) => Promise<R>): Promise<R> {

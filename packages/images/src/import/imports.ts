@@ -23,10 +23,11 @@ import { withName } from '../store/index-file.ts'
 import type { Transferred } from '../store/intake.ts'
 import { archivesAnnotation, knownArchives } from '../store/known-archives.ts'
 import type { Layout } from '../store/layout.ts'
-import { checkName } from '../store/references.ts'
+import { checkName, isName } from '../store/references.ts'
 import { type Descriptor, IMPORTED_AT, PLACES, SOURCE } from '../store/schemas.ts'
 import { StoreDesk } from '../store/store-desk.ts'
 import { hostPlatform, type Platform, parsePlatform } from './choose-image.ts'
+import { placeIn } from './docker-archive.ts'
 import type { ArchiveFormat, ImportArgs, ImportOutcome } from './import-job.ts'
 import { knownImage } from './reuse.ts'
 
@@ -138,6 +139,7 @@ export class Imports {
       const found = await knownImage(this.#layout, print, choiceOf(options), hold)
       if (!found) return undefined
       const { image, archive } = found
+      requireName(options, options.ref, archive.named)
       const annotations = {
         ...image.descriptor.annotations,
         ...archivesAnnotation([...knownArchives(image.descriptor), archive]),
@@ -163,7 +165,9 @@ export class Imports {
       const found = await bring(hold)
       const name = options.name ?? found.name ?? options.fallbackName ?? 'image'
       const places = found.place === undefined ? {} : { [PLACES]: found.place }
-      const archives = found.archive ? [{ ...found.archive, choice: choiceOf(options), named: found.name }] : []
+      // What an archive calls its image may be as long as it likes, and then is no name.
+      const known = found.name === undefined || isName(found.name) ? found.archive : undefined
+      const archives = known ? [{ ...known, choice: choiceOf(options), named: found.name }] : []
       const annotations = {
         ...places,
         ...archivesAnnotation(archives),
@@ -188,7 +192,7 @@ export class Imports {
     return { ...found, name: familiarName(reference), place: formatRegistryReference(reference) }
   }
 
-  #run(
+  async #run(
     from: ImportArgs['from'],
     ref: string | undefined,
     options: ImportOptions,
@@ -201,10 +205,13 @@ export class Imports {
       from,
       ref,
       platform: platformOf(options),
+      strict: options.platform !== undefined,
       config: options.config ?? NO_CONFIG,
       maxUnpackedBytes: this.#options.maxUnpackedBytes,
     }
-    return bulkThread.run('import', args, new StoreDesk(this.#layout, hold), progress, input)
+    const found = await bulkThread.run('import', args, new StoreDesk(this.#layout, hold), progress, input)
+    requireName(options, ref, found.name)
+    return found
   }
 
   async #add(descriptor: Descriptor, name: string, progress: Progress): Promise<ImageInfo> {
@@ -229,7 +236,20 @@ export class Imports {
 
 /** What decides, beside its bytes, which image comes out of an archive. */
 function choiceOf(options: ImportStreamOptions): string {
-  return JSON.stringify([options.format ?? 'auto', options.ref ?? '', platformOf(options), options.config ?? {}])
+  const { format = 'auto', ref = '', platform, config = {} } = options
+  // An image of another platform is an answer only where none was asked for.
+  return JSON.stringify([format, ref, platformOf(options), platform !== undefined, config])
+}
+
+/**
+ * Of images that are told apart by their place alone each has to have its own name: not that of the file, which the next one would take
+ * away. Throws `invalid_argument/image_without_name`.
+ */
+function requireName({ name }: ImportOptions, ref: string | undefined, named: string | undefined): void {
+  if (name !== undefined || named !== undefined || placeIn(ref) === undefined) return
+  throw new CoppiceError('invalid_argument', 'image_without_name', `The image ${ref} has no name in the archive.`, {
+    hint: `coppice image import docker-archive:FILE:${ref} --name NAME`,
+  })
 }
 
 function platformOf({ platform }: ImportOptions): Platform {

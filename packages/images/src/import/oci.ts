@@ -11,7 +11,7 @@ import {
   parseManifest,
 } from '../store/schemas.ts'
 import { ByteProgress } from './byte-progress.ts'
-import { chooseNamed, choosePlatform, layoutName, type Platform } from './choose-image.ts'
+import { chooseNamed, choosePlatform, layoutName, type Platform, requirePlatform, type Where } from './choose-image.ts'
 import { blobName, type FileSource, missing, readSmall } from './file-source.ts'
 
 /** What was brought in, and the name that its source gives it. */
@@ -20,21 +20,31 @@ export interface Found {
   name: string | undefined
 }
 
+export interface OciOptions {
+  /** Which image, where there are several. */
+  ref: string | undefined
+  platform: Platform
+  /** Another platform is refused, also where there is no other. */
+  strict: boolean
+  where: Where
+}
+
 /** Copies one image of an OCI layout into the store: only the blobs that it lacks. */
 export async function importOci(
   source: FileSource,
-  ref: string | undefined,
-  platform: Platform,
+  { ref, platform, strict, where }: OciOptions,
   intake: Intake,
   progress: Progress,
 ): Promise<Found> {
   if ((await source.size('oci-layout')) === undefined) throw missing('oci-layout')
   const index = parseIndex(await readSmall(source, 'index.json'), 'index.json of the image')
-  const named = chooseNamed(index.manifests, ref)
+  const named = chooseNamed(index.manifests, ref, where)
   const chosen = await choosePlatform((digest) => readChecked(source, digest), named, platform)
   const manifest = parseManifest(await readChecked(source, chosen.digest), `The manifest ${chosen.digest}`)
   checkLayerTypes(manifest.layers)
   checkConfigSize(manifest)
+  const config = parseConfig(await readChecked(source, manifest.config.digest), 'The image config')
+  if (strict) requirePlatform(config, platform)
   const parts = [manifest.config, ...manifest.layers, chosen]
   const counter = new ByteProgress(
     'Copying layers',
@@ -47,7 +57,6 @@ export async function importOci(
     if ((await source.size(name)) === undefined) throw missing(name)
     await source.intoStore(name, part, intake, counter)
   }
-  const config = parseConfig(await intake.readSmall(manifest.config.digest), 'The image config')
   const descriptor = {
     mediaType: chosen.mediaType,
     digest: chosen.digest,

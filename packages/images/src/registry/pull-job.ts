@@ -1,7 +1,7 @@
 import { CoppiceError, formatRegistryReference, type Progress } from '@coppice/protocol/wire'
 import type { Job } from '../bulk/job.ts'
 import { ByteProgress } from '../import/byte-progress.ts'
-import { choosePlatform, type Platform } from '../import/choose-image.ts'
+import { choosePlatform, type Platform, requirePlatform } from '../import/choose-image.ts'
 import type { ImportOutcome } from '../import/import-job.ts'
 import { checkBlob } from '../store/blob-id.ts'
 import { MAX_JSON_BYTES } from '../store/blobs.ts'
@@ -96,14 +96,7 @@ async function pull(
   await copyBlobs(client, [manifest.config, ...manifest.layers], intake, progress)
   const config = parseConfig(await intake.readSmall(manifest.config.digest), 'The image config')
   const platform = { architecture: config.architecture, os: config.os }
-  if (args.strict && (platform.architecture !== args.platform.architecture || platform.os !== args.platform.os)) {
-    throw new CoppiceError(
-      'failed_precondition',
-      'no_image_for_platform',
-      `The image is for ${platform.os}/${platform.architecture} alone.`,
-      { facts: { platforms: [`${platform.os}/${platform.architecture}`] } },
-    )
-  }
+  if (args.strict) requirePlatform(config, args.platform)
   const id = await intake.writeSmall(found.bytes)
   const descriptor = { mediaType: chosen.mediaType, ...id, platform }
   return { descriptor, name: undefined, transferred: intake.transferred }

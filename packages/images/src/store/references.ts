@@ -2,20 +2,10 @@ import { CoppiceError } from '@coppice/protocol/wire'
 import { nameOf } from './index-file.ts'
 import type { Descriptor } from './schemas.ts'
 
+export { checkImageName as checkName, isImageName as isName } from '@coppice/protocol/wire'
+
 /** Fewest hex digits of a shortened digest. */
 const MIN_DIGEST_PREFIX = 12
-
-const NAME = /^[A-Za-z0-9]([A-Za-z0-9._/@:+-]{0,253}[A-Za-z0-9])?$/
-
-/** Throws `invalid_argument/invalid_image_name`. */
-export function checkName(name: string): string {
-  if (!NAME.test(name) || name.startsWith('sha256:')) {
-    throw new CoppiceError('invalid_argument', 'invalid_image_name', `"${name}" cannot be the name of an image.`, {
-      hint: 'Use letters, digits and . _ / : @ + -, at most 255, for example my/app:1.',
-    })
-  }
-  return name
-}
 
 /**
  * The image that a reference means: a name (`app` and `app:latest` are the same), a digest, or the first 12 or more digits

@@ -120,6 +120,13 @@ export const imageRoutes = [
     query: z.object({
       name: reference,
       dockerfile: z.string().min(1).max(1024).optional(),
+      hidden: z
+        .string()
+        .regex(/^[12]$/)
+        .optional()
+        .describe(
+          'Entries at the front of the context that steps do not see: the Dockerfile, then its ignore file. The rest is sorted as a walk finds it, in the form of GNU tar.',
+        ),
       target: z.string().min(1).max(256).optional(),
       noCache: flag,
       buildArg: z

@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises'
 import type { ImageInfo } from '@coppice/protocol/wire'
-import { CoppiceError } from '@coppice/protocol/wire'
+import { CoppiceError, checkImageName } from '@coppice/protocol/wire'
 import { counted } from '../byte-count.ts'
 import { throwIfAborted } from '../cancellation.ts'
 import type { GatewayConnection } from '../connection.ts'
@@ -8,7 +8,7 @@ import { exchange } from '../exchange.ts'
 import { type BroughtImage, type BuildWork, broughtImage } from '../image-events.ts'
 import { localError } from '../local-upload.ts'
 import { query } from '../paths.ts'
-import { packContext } from './context.ts'
+import { type ContextPlan, packContext, planContext } from './context.ts'
 import { type Dockerfile, findDockerfile } from './dockerfile.ts'
 import { registriesOf } from './registries.ts'
 import { type BuildSecrets, type PackedSecrets, packSecrets } from './secrets.ts'
@@ -19,7 +19,7 @@ export interface BuildOptions extends BuildWork {
   name?: string | undefined
   /**
    * Path of the Dockerfile, absolute or relative to the folder. Default `Dockerfile`. One that is not in the folder is sent beside it;
-   * a `COPY . .` may copy it too, as `.dockerfile.…`.
+   * where BuildKit does not build, a `COPY . .` may copy it too, as `.dockerfile.…`.
    */
   dockerfile?: string | undefined
   /** The Dockerfile itself, in place of a file. */
@@ -52,8 +52,7 @@ export async function buildFolder(
   folder: string,
   options: BuildOptions,
 ): Promise<BuiltImage> {
-  if (options.name === '')
-    throw new CoppiceError('invalid_argument', 'invalid_image_name', 'The name of the image is empty.')
+  if (options.name !== undefined) checkImageName(options.name)
   const secrets = packSecrets(options.secrets)
   const context = await openContext(folder, options)
   if (options.name !== undefined) return send(connection, context, options.name, undefined, secrets, options)
@@ -61,13 +60,14 @@ export async function buildFolder(
   const name = `build/${content.hash.slice(0, NAME_DIGITS)}`
   const there = options.noCache ? undefined : (await images.list()).find((image) => image.name === name)
   if (!there) return send(connection, context, name, content, secrets, options)
-  options.onProgress?.({ message: `${name}: built before, cached by content` })
+  options.onLog?.(`${name}: built before, cached by content`)
   return { ...there, facts: {}, cached: true }
 }
 
 interface Context {
   folder: string
   dockerfile: Dockerfile
+  plan: ContextPlan
 }
 
 interface Content {
@@ -81,29 +81,30 @@ async function openContext(folder: string, options: BuildOptions): Promise<Conte
   const real = await realpath(folder).catch((error: NodeJS.ErrnoException) => {
     throw localError(error, folder)
   })
-  return { folder: real, dockerfile: await findDockerfile(real, options.dockerfile, options.dockerfileText) }
+  const dockerfile = await findDockerfile(real, options.dockerfile, options.dockerfileText)
+  return { folder: real, dockerfile, plan: await planContext(real, dockerfile) }
 }
 
 async function send(
   connection: GatewayConnection,
-  { folder, dockerfile }: Context,
+  context: Context,
   name: string,
   expected: Content | undefined,
   secrets: PackedSecrets,
   options: BuildOptions,
 ): Promise<BuiltImage> {
+  const { folder, dockerfile, plan } = context
   const { target, noCache, buildArgs = {}, signal } = options
   const args = [
     ...Object.entries(buildArgs).map(([key, value]) => ['buildArg', `${key}=${value}`]),
     ...registriesOf(dockerfile.text, buildArgs).map((host) => ['registry', host]),
     ...secrets.sizes.map((size) => ['secret', size]),
   ].map(([key, value = '']) => `&${key}=${encodeURIComponent(value)}`)
-  const path = `/v1/images/build${query({ name, dockerfile: dockerfile.path, target, noCache })}${args.join('')}`
-  const source = expected
-    ? unchanged(folder, dockerfile, expected, options)
-    : localFaults(folder, packContext(folder, { dockerfile }))
-  const context = counted(source, 'Sending the context', expected?.bytes, options.onProgress)
-  const body = secrets.bytes.length === 0 ? context : inFront(secrets.bytes, context)
+  const hidden = plan.hidden.length || undefined
+  const path = `/v1/images/build${query({ name, dockerfile: dockerfile.path, hidden, target, noCache })}${args.join('')}`
+  const source = expected ? unchanged(context, expected, options) : localFaults(folder, packContext(folder, { plan }))
+  const sent = counted(source, 'Sending the context', expected?.bytes, options.onProgress)
+  const body = secrets.bytes.length === 0 ? sent : inFront(secrets.bytes, sent)
   const image = await exchange(connection, { method: 'POST', path, signal }, body, (response) =>
     broughtImage(response, options),
   )
@@ -116,10 +117,10 @@ async function* inFront(bytes: Buffer, rest: AsyncIterable<Buffer>): AsyncGenera
 }
 
 /** The hash of everything that decides what is built, times apart. */
-async function fingerprint({ folder, dockerfile }: Context, options: BuildOptions): Promise<Content> {
+async function fingerprint({ folder, dockerfile, plan }: Context, options: BuildOptions): Promise<Content> {
   const hash = contentHash(dockerfile.path, options)
   let bytes = 0
-  const context = localFaults(folder, packContext(folder, { dockerfile, fingerprint: hash }))
+  const context = localFaults(folder, packContext(folder, { plan, fingerprint: hash }))
   for await (const chunk of counted(context, 'Reading the context', undefined, options.onProgress)) {
     throwIfAborted(options.signal)
     bytes += chunk.length
@@ -129,13 +130,12 @@ async function fingerprint({ folder, dockerfile }: Context, options: BuildOption
 
 /** The context as it was when it was hashed. @throws `conflict/context_changed`: what was built would not be what its name says. */
 async function* unchanged(
-  folder: string,
-  dockerfile: Dockerfile,
+  { folder, dockerfile, plan }: Context,
   expected: Content,
   options: BuildOptions,
 ): AsyncGenerator<Buffer> {
   const hash = contentHash(dockerfile.path, options)
-  yield* localFaults(folder, packContext(folder, { dockerfile, fingerprint: hash }))
+  yield* localFaults(folder, packContext(folder, { plan, fingerprint: hash }))
   if (hash.digest('hex') === expected.hash) return
   throw new CoppiceError('conflict', 'context_changed', `Something in ${folder} was changed while it was sent.`, {
     facts: { folder },

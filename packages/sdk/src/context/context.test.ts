@@ -31,7 +31,7 @@ async function names(options: ContextOptions = {}, from = folder): Promise<strin
   return found
 }
 
-test('what is ignored is left out, folders too, and the Dockerfile never is', async () => {
+test('what is ignored is left out, folders too, and what the builder reads of it stands in front', async () => {
   write({
     Dockerfile: 'FROM x',
     '.dockerignore': '*\n!src',
@@ -40,7 +40,12 @@ test('what is ignored is left out, folders too, and the Dockerfile never is', as
     secret: '3',
     'data/c': '4',
   })
-  expect(await names()).toEqual(['.', '.dockerignore', 'Dockerfile', 'src', 'src/a', 'src/deep', 'src/deep/b'])
+  expect(await names()).toEqual(['.', 'Dockerfile', '.dockerignore', 'src', 'src/a', 'src/deep', 'src/deep/b'])
+  write({ '.dockerignore': '.dockerignore\ndata\nsrc' })
+  // Steps see the one, the builder needs it first.
+  expect(await names()).toEqual(['.', 'Dockerfile', '.dockerignore', 'Dockerfile', 'secret'])
+  write({ '.dockerignore': 'Dockerfile\ndata\nsrc' })
+  expect(await names()).toEqual(['.', 'Dockerfile', '.dockerignore', 'secret'])
 })
 
 test('a folder is there when something in it is taken after all, and not otherwise', async () => {
@@ -57,14 +62,7 @@ test('a folder is there when something in it is taken after all, and not otherwi
 
 test('a Dockerfile elsewhere brings its own ignore file', async () => {
   write({ 'build/D': 'FROM x', 'build/D.dockerignore': 'b*', '.dockerignore': 'a', a: '', b: '', 'build/more': '' })
-  expect(await names({ dockerfile: 'build/D' })).toEqual([
-    '.',
-    '.dockerignore',
-    'a',
-    'build',
-    'build/D',
-    'build/D.dockerignore',
-  ])
+  expect(await names({ plan: 'build/D' })).toEqual(['.', 'build/D', 'build/D.dockerignore', '.dockerignore', 'a'])
 })
 
 test('without a Dockerfile nothing is sent', async () => {
@@ -75,22 +73,22 @@ test('a Dockerfile that is not in the folder is its first file, with the ignore 
   write({ 'in/a': '', 'in/b': '', 'in/.dockerignore': 'a', D: 'FROM x', E: 'FROM y', 'E.dockerignore': 'b' })
   const within = join(folder, 'in')
   const own = /^\.dockerfile\.[0-9a-f]{20}$/
-  expect(await names({ dockerfile: '../D' }, within)).toEqual(['.', expect.stringMatching(own), '.dockerignore', 'b'])
-  expect(await names({ dockerfile: join(folder, 'E') }, within)).toEqual([
+  expect(await names({ plan: '../D' }, within)).toEqual(['.', expect.stringMatching(own), '.dockerignore', 'b'])
+  expect(await names({ plan: join(folder, 'E') }, within)).toEqual([
     '.',
     expect.stringMatching(own),
     '.dockerignore',
     'a',
   ])
-  const [, name = ''] = await names({ dockerfile: '../D' }, within)
+  const [, name = ''] = await names({ plan: '../D' }, within)
   write({ [`in/${name}`]: 'an old one' })
-  expect((await names({ dockerfile: '../D' }, within)).filter((file) => file === name)).toHaveLength(1)
+  expect((await names({ plan: '../D' }, within)).filter((file) => file === name)).toHaveLength(1)
 })
 
 test('a folder that is named by a link is the folder, for its Dockerfile too', async () => {
   write({ 'in/D': 'FROM x' })
   symlinkSync('in', join(folder, 'link'))
-  expect(await names({ dockerfile: join(folder, 'link/D') }, join(folder, 'in'))).toEqual(['.', 'D'])
+  expect(await names({ plan: join(folder, 'link/D') }, join(folder, 'in'))).toEqual(['.', 'D'])
 })
 
 test('a Dockerfile that is a link is what it leads to, in the folder or elsewhere, whatever is ignored', async () => {
@@ -100,15 +98,7 @@ test('a Dockerfile that is a link is what it leads to, in the folder or elsewher
   symlinkSync('sub/E', join(within, 'Other'))
   const own = expect.stringMatching(/^\.dockerfile\.[0-9a-f]{20}$/)
   expect(await names({}, within)).toEqual(['.', own, '.dockerignore', 'Dockerfile', 'Other', 'b'])
-  expect(await names({ dockerfile: 'Other' }, within)).toEqual([
-    '.',
-    '.dockerignore',
-    'Dockerfile',
-    'Other',
-    'b',
-    'sub',
-    'sub/E',
-  ])
+  expect(await names({ plan: 'Other' }, within)).toEqual(['.', 'sub/E', '.dockerignore', 'Dockerfile', 'Other', 'b'])
   write({ 'in/Other.dockerignore': 'b' })
-  expect(await names({ dockerfile: 'Other' }, within)).toContain('a')
+  expect(await names({ plan: 'Other' }, within)).toContain('a')
 })

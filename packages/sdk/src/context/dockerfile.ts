@@ -7,8 +7,9 @@ export interface Dockerfile {
   /** In the context's tar. */
   path: string
   text: string
-  /** What is put there, for one that is not in the folder. */
-  content?: Buffer
+  bytes: Buffer
+  /** It is not in the folder. */
+  isElsewhere: boolean
   /** An ignore file of its own, which takes the place of the common one: its path in the folder, or its text. */
   ignore?: { path: string } | { text: string }
 }
@@ -47,7 +48,9 @@ export async function findDockerfile(folder: string, dockerfile = 'Dockerfile', 
   const named = relative(folder, join(parent, basename(given)))
   const ignoreHere = isWithin(path) && isWithin(named)
   return {
-    ...(isWithin(path) ? { path: posix.normalize(path), text: content.toString('utf8') } : besides(content)),
+    ...(isWithin(path)
+      ? { path: posix.normalize(path), text: content.toString('utf8'), bytes: content, isElsewhere: false }
+      : besides(content)),
     ...(ownIgnore !== undefined && {
       ignore: ignoreHere ? { path: `${posix.normalize(named)}.dockerignore` } : { text: ownIgnore },
     }),
@@ -62,7 +65,8 @@ function isWithin(path: string): boolean {
 function besides(content: Buffer): Dockerfile {
   // Not imported: see `contentHash`.
   const hash = process.getBuiltinModule('node:crypto').createHash('sha256').update(content).digest('hex')
-  return { path: `.dockerfile.${hash.slice(0, NAME_DIGITS)}`, text: content.toString('utf8'), content }
+  const path = `.dockerfile.${hash.slice(0, NAME_DIGITS)}`
+  return { path, text: content.toString('utf8'), bytes: content, isElsewhere: true }
 }
 
 async function readIfThere(path: string): Promise<string | undefined> {

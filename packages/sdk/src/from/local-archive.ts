@@ -6,10 +6,12 @@ import type { BroughtImage } from '../image-events.ts'
 import type { Images, ImportOptions } from '../images.ts'
 import { localError } from '../local-upload.ts'
 import { pack, readExactly } from '../tar/pack.ts'
+import { withFifo } from './fifo.ts'
 import { knownArchive } from './known-archive.ts'
+import { inOwnWords } from './place-words.ts'
 import { type ArchivePlace, isLayout, nameOfFile } from './recognise.ts'
 
-/** How much of a fifo is read at once, bytes. */
+/** How much of a device is read at once, bytes. */
 const READ_BYTES = 1024 * 1024
 
 /** See `Images.importPath`. */
@@ -24,21 +26,30 @@ export async function importPath(
     throw localError(error, path)
   })
   const common = { ref: reference, fallbackName: nameOfFile(path), ...options }
+  const ownWords = (error: unknown) => {
+    throw inOwnWords(error, path, found.isDirectory())
+  }
   if (found.isDirectory()) {
     if (kind !== 'oci' && kind !== 'file') throw notAnArchive(path)
     if (!isLayout(path)) throw notALayout(path)
     options.onKnown?.(false)
-    return images.import(localFaults(pack(await realpath(path)), path), { ...common, format: 'oci-archive' })
+    const source = localFaults(pack(await realpath(path)), path)
+    return images.import(source, { ...common, format: 'oci-archive' }).catch(ownWords)
   }
   if (kind === 'oci') throw notALayout(path)
   const archive = { format: kind === 'file' ? ('auto' as const) : kind, ...common }
   const send = (source: AsyncIterable<Buffer>, size?: number) => {
     options.onKnown?.(false)
-    return images.import(localFaults(source, path), { ...archive, size })
+    return images.import(localFaults(source, path), { ...archive, size }).catch(ownWords)
+  }
+  if (found.isFIFO()) {
+    return withFifo(path, send).catch((error: unknown) => {
+      throw asLocalFault(error, path)
+    })
   }
   if (!found.isFile()) return send(createReadStream(path, { highWaterMark: READ_BYTES }))
   const known = await knownArchive(connection, path, found.size, archive).catch((error: unknown) => {
-    throw asLocalFault(error, path)
+    throw inOwnWords(asLocalFault(error, path), path, false)
   })
   if (!known) return send(readExactly(path, found.size), found.size)
   options.onKnown?.(true)

@@ -20,8 +20,8 @@ export interface PackOptions {
   select?: (path: string, isFolder: boolean) => Selection
   /** Told about what has no meaning elsewhere and is left out: sockets and devices. */
   onSkipped?: (path: string) => void
-  /** A file that is not in the folder, before those that are. */
-  first?: { name: string; content: Buffer } | undefined
+  /** Files that come before those that are found in the folder. */
+  first?: { name: string; content: Buffer }[] | undefined
   /** Fed with all of the archive, with every time as 0: two folders that differ in times alone give the same. */
   fingerprint?: { update: (bytes: Buffer) => unknown } | undefined
 }
@@ -54,15 +54,12 @@ class Packer {
   }
 
   *#first(): Generator<Buffer> {
-    const { first, fingerprint } = this.#options
-    if (!first) return
-    const { name, content } = first
-    const header = { name: Buffer.from(`./${name}`), type: '0', size: content.length, mode: 0o644, mtime: 0 }
-    const block = encodeHeader({ ...header, link: Buffer.alloc(0) })
-    fingerprint?.update(block)
-    yield block
-    yield this.#counted(content)
-    yield this.#counted(padding(content.length))
+    for (const { name, content } of this.#options.first ?? []) {
+      const header = { name: Buffer.from(`./${name}`), type: '0', size: content.length, mode: 0o644, mtime: 0 }
+      yield this.#counted(encodeHeader({ ...header, link: Buffer.alloc(0) }))
+      yield this.#counted(content)
+      yield this.#counted(padding(content.length))
+    }
   }
 
   async *#within(path: Buffer, name: Buffer): AsyncGenerator<Buffer> {

@@ -1,5 +1,6 @@
 import { existsSync, type Stats, statSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
+import { checkImageName } from '@coppice/protocol/wire'
 import { CoppiceError } from '@coppice/sdk'
 import type { Command } from 'commander'
 import { parseBuildSecret, readBuildSecrets, type SecretSource } from '../../build-secrets.ts'
@@ -38,7 +39,11 @@ export function register(image: Command, cli: Cli): void {
     )
     .option('-t, --name <name>', 'what to call it (default: build/ and a hash of its content)')
     .option('--target <stage>', 'the stage to build (default: the last)')
-    .option('--build-arg <name=value>', 'a variable of the build (repeatable)', parseBuildArg)
+    .option(
+      '--build-arg <name[=value]>',
+      'a variable of the build; NAME alone: as it is here, if it is (repeatable)',
+      parseBuildArg,
+    )
     .option(
       '--secret <spec>',
       'a secret for RUN --mount=type=secret: id=ID,src=FILE or id=ID,env=NAME (repeatable)',
@@ -64,10 +69,7 @@ async function build(cli: Cli, folder: string, flags: Flags): Promise<number> {
       images.build(folder, { ...work, ...source, name, target, buildArgs, secrets, noCache: !cache }),
     )
     if (flags.json) cli.printJson(image)
-    else {
-      if (image.cached) cli.say('built, cached by content')
-      cli.print(image.name)
-    }
+    else cli.print(image.name)
     return 0
   } catch (error) {
     if (CoppiceError.from(error).reason !== 'build_failed') throw error
@@ -78,6 +80,7 @@ async function build(cli: Cli, folder: string, flags: Flags): Promise<number> {
 
 function checkArguments(folder: string, { name }: Flags): void {
   if (name === '') throw usageError('--name needs a name.', 'Leave it out: the image is called by its content then.')
+  if (name !== undefined) checkImageName(name)
   const found = look(folder)
   if (!found) throw new CoppiceError('not_found', 'local_file_not_found', `There is no folder ${folder} here.`)
   if (found.isDirectory()) return
@@ -128,8 +131,9 @@ async function readDockerfile(source: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString('utf8')
 }
 
-/** `NAME=VALUE`, or `NAME` alone for this process's own value, as `--env`. */
+/** `NAME=VALUE`, or `NAME` alone for this process's own value, and for none where it has none, as `docker build` has it. */
 function parseBuildArg(text: string, sofar: Record<string, string> = {}): Record<string, string> {
+  if (text.includes('=') || text === '') return parsePair(text, sofar)
   const own = process.env[text]
-  return parsePair(own === undefined ? text : `${text}=${own}`, sofar)
+  return own === undefined ? sofar : { ...sofar, [text]: own }
 }
