@@ -1,6 +1,17 @@
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { createWriteStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  createWriteStream,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { PrivateDocker } from '@coppice/engines/testing'
@@ -119,8 +130,50 @@ describe('a folder with a Dockerfile', { timeout: 180_000 }, () => {
     expect(again).toMatchObject({ code: 0, stdout: built.stdout })
     expect(again.stderr).toContain('cached by content')
     const box = await world.create({ from: built.stdout.trim() })
-    expect((await box.exec('cat /c/greeting; ls /c')).stdout).toBe('hellogreeting\n')
+    expect((await box.exec('cat /c/greeting; ls -A /c')).stdout).toBe('hello.dockerignore\ngreeting\n')
     await box.remove()
+  })
+
+  test('holds the same files for BuildKit as for the classic builder, whatever its patterns leave out', async (context) => {
+    const engine = needs(context)
+    const gateway = new GatewayProcess(makeHome(), { DOCKER_HOST: `unix://${engine.socket}`, DOCKER_BUILDKIT: '0' })
+    const files = {
+      'a/b': 'one',
+      'a/deep/c': 'two',
+      'a.b': 'three',
+      large: 'x'.repeat(300_000),
+      empty: '',
+      run: '#!/bin/sh\n',
+      [`${'long/'.repeat(30)}name`]: 'four',
+    }
+    const list =
+      "(find . -type f -exec md5sum {} +; find . ! -type f; ls -ld a link run 2>/dev/null) | sort | sed 's/^/L: /'"
+    const Dockerfile = `FROM busybox:1\nCOPY . /c\nWORKDIR /c\nRUN ${list}\n`
+    const show = async (home: string, made: string): Promise<string[]> => {
+      const built = await new CoppiceCommand(home).run(['image', 'build', made, '--name', 'listed', '--no-cache'])
+      expect(built).toMatchObject({ code: 0 })
+      return [...built.stderr.matchAll(/^(?:#\d+ [\d.]+ )?L: (.*)$/gm)].map(([, line = '']) => line)
+    }
+    const hiding = ['Dockerfile\n.dockerignore', 'Dockerfile', '*\n!a/b', '**']
+    try {
+      await gateway.start()
+      for (const patterns of [...hiding, '.dockerignore', '**\n!Dockerfile\n!a', 'a/deep']) {
+        const made = folder({ ...files, Dockerfile, '.dockerignore': patterns })
+        chmodSync(join(made, 'run'), 0o751)
+        symlinkSync('a/b', join(made, 'link'))
+        linkSync(join(made, 'a/b'), join(made, 'same'))
+        const shown = await show(world.gateway.home, made)
+        expect(shown, patterns).toEqual(await show(gateway.home, made))
+        expect(
+          shown.some((line) => line.endsWith('./Dockerfile')),
+          patterns,
+        ).toBe(!hiding.includes(patterns))
+      }
+    } finally {
+      await gateway.dispose()
+      await engine.run('image', 'prune', '--force')
+      await engine.run('builder', 'prune', '--all', '--force')
+    }
   })
 
   test('that does not build says which step, its last lines and its status, and leaves nothing', async (context) => {
@@ -135,6 +188,14 @@ describe('a folder with a Dockerfile', { timeout: 180_000 }, () => {
       facts: { step: expect.stringContaining('[3/3]'), status: 9, lastLines: ['it breaks here'] },
     })
     expect(await names()).not.toContain('broken')
+  })
+
+  test('of which nothing comes says so', async (context) => {
+    needs(context)
+    const made = folder({ Dockerfile: 'FROM scratch\nENV A=b\n' })
+    const refused = { reason: 'build_empty', message: expect.stringContaining('holds no files') }
+    await expect(world.client.images.build(made, { name: 'empty' })).rejects.toMatchObject(refused)
+    expect(await names()).not.toContain('empty')
   })
 
   for (const [how, signal] of [

@@ -55,6 +55,8 @@ describe('with Docker', { timeout: 180_000 }, () => {
 
   test('an image comes from it, once', async (context) => {
     engine(context)
+    const other = await coppice.run(['image', 'pull', 'docker-daemon:busybox:1', '--platform', 'linux/s390x'])
+    expect(other).toMatchObject({ code: 125, stderr: expect.stringContaining('no_image_for_platform') })
     const first = await coppice.run(['image', 'pull', 'docker-daemon:busybox:1', '--name', 'from-docker'])
     expect(first).toMatchObject({ code: 0 })
     const box = await world.create({ from: 'from-docker' })

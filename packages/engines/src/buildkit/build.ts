@@ -8,6 +8,7 @@ import type { RequestBody } from '../http/upload.ts'
 import { BuildLog } from './build-log.ts'
 import type { BuildSession } from './session.ts'
 import { decodeStatus } from './status.ts'
+import { DOCKERFILE, SyncedContext } from './synced-context.ts'
 
 /** Bytes of a line of the answer: BuildKit lets about 1 MiB of output come together, and it is in base64. */
 const MAX_LINE_BYTES = 8 * 1024 * 1024
@@ -20,7 +21,8 @@ const CANCEL_AGAIN_MS = 200
  * Builds with BuildKit. Yields what it tells, line by line. Returns when the engine has done with it, also when the loop or the
  * progress ends before: nothing of it runs then, and no image comes of it.
  *
- * The context is the body of the one call, as Docker's API has it for programs: the log begins when it has been sent. The way of
+ * The context is the body of the one call, as Docker's API has it for programs: the log begins when it has been sent. What is to be
+ * read by the builder and not by steps has no place in it: such a context the engine asks for over the session. The way of
  * Docker's command line (`upload-request`), with two calls that find each other within 5 s, cannot be cancelled reliably.
  *
  * @throws `failed_precondition/build_failed`, `unavailable/build_session_lost`, what calls throw
@@ -28,42 +30,48 @@ const CANCEL_AGAIN_MS = 200
 export async function* buildWithBuildKit(
   calls: Calls,
   session: BuildSession,
-  context: RequestBody,
+  context: RequestBody | SyncedContext,
   options: BuildOptions,
   progress: Progress,
 ): AsyncGenerator<string> {
   const id = randomBytes(16).toString('hex')
   const call = new BuildCall(calls, id)
+  const synced = context instanceof SyncedContext ? context : undefined
+  const body = context instanceof SyncedContext ? undefined : context
   const query = {
     ...buildQuery(options),
+    ...(synced && { remote: 'client-session', dockerfile: DOCKERFILE }),
     version: '2',
     session: session.id,
     buildid: id,
     networkmode: options.network ?? (await networkOf(calls, progress)),
   }
   const stop = (): void => call.stop()
-  for (const signal of [progress.signal, session.lost]) signal.addEventListener('abort', stop, { once: true })
+  const ends = [progress.signal, session.lost, ...(synced ? [synced.stalled] : [])]
+  for (const signal of ends) signal.addEventListener('abort', stop, { once: true })
   const log = new BuildLog()
   try {
     if (progress.signal.aborted || session.lost.aborted) call.stop()
     for (;;) {
-      const line = await call.next(context, query)
+      const line = await call.next(body, query)
       if (!line) break
       const status = line.id === 'moby.buildkit.trace' && decodeStatus(Buffer.from(String(line.aux), 'base64'))
       if (status) yield* log.lines(status)
     }
     yield* log.rest()
+    await synced?.readRest()
   } catch (cause) {
     const failure = CoppiceError.from(cause)
     if (failure.reason !== 'engine_gone') {
       progress.throwIfEnded()
       if (session.lost.aborted) throw session.lost.reason
+      if (synced?.failure) throw synced.failure
     }
     if (failure.reason !== 'engine_failed') throw failure
     yield* log.rest()
     throw buildFailed(failure, log.failed?.step ?? '', log.failed?.lastLines ?? [])
   } finally {
-    for (const signal of [progress.signal, session.lost]) signal.removeEventListener('abort', stop)
+    for (const signal of ends) signal.removeEventListener('abort', stop)
     await call.end()
   }
 }
@@ -86,11 +94,12 @@ class BuildCall {
 
   /** The next line of the answer; undefined after the last. */
   async next(
-    context: RequestBody,
+    context: RequestBody | undefined,
     query: Record<string, string | undefined>,
   ): Promise<Record<string, unknown> | undefined> {
-    const body = { ...context, chunks: this.#counted(context.chunks) }
-    const request = { method: 'POST', path: '/build', query, body, timeoutMs: 0 } as const
+    this.#sent ||= !context
+    const body = context && { ...context, chunks: this.#counted(context.chunks) }
+    const request = { method: 'POST', path: '/build', query, ...(body && { body }), timeoutMs: 0 } as const
     this.#lines ??= this.#calls.lines(request, this.#own, MAX_LINE_BYTES)
     try {
       const { done, value } = await this.#lines.next()

@@ -1,7 +1,22 @@
+import { once } from 'node:events'
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2'
 
 /** Answers one message with one. What it throws, the caller gets as a failure with that message. */
 export type GrpcMethod = (message: Buffer, signal: AbortSignal) => Promise<Buffer> | Buffer
+
+/** A call in which both sides send messages, many of them. */
+export interface GrpcCall {
+  headers: IncomingHttpHeaders
+  /** Aborted when the caller has gone. */
+  signal: AbortSignal
+  /** What the caller sends, until it has no more. */
+  messages: AsyncGenerator<Buffer, void, void>
+  /** Resolves when there is room for more. Rejects when the caller has gone. */
+  send(message: Buffer): Promise<void>
+}
+
+/** Has the whole of such a call. What it throws, the caller gets as a failure with that message. */
+export type GrpcConversation = (call: GrpcCall) => Promise<void>
 
 /** Codes of the protocol that are used here. */
 const OK = 0
@@ -37,12 +52,22 @@ export function grpcNotFound(message: string): Error {
   return new GrpcFailure(NOT_FOUND, message)
 }
 
-/** Serves calls of one message each by gRPC. `methods`: by path, such as `/grpc.health.v1.Health/Check`. What is not there, the caller is told. */
-export function serveGrpc(session: ServerHttp2Session, methods: Readonly<Record<string, GrpcMethod>>): void {
+/**
+ * Serves calls by gRPC, by their path, such as `/grpc.health.v1.Health/Check`: `methods` have one message each way. What is not there,
+ * the caller is told.
+ */
+export function serveGrpc(
+  session: ServerHttp2Session,
+  methods: Readonly<Record<string, GrpcMethod>>,
+  conversations: Readonly<Record<string, GrpcConversation>> = {},
+): void {
   session.on('stream', (stream, headers) => {
     // A caller that has gone away needs no answer.
     stream.on('error', () => {})
-    void answer(stream, headers, methods)
+    const path = String(headers[':path'])
+    const conversation = Object.hasOwn(conversations, path) ? conversations[path] : undefined
+    if (conversation) void converse(stream, headers, conversation)
+    else void answer(stream, headers, methods)
   })
 }
 
@@ -61,26 +86,76 @@ async function answer(
     if (stream.destroyed) return
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
     stream.once('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(OK) }))
-    const prefix = Buffer.alloc(PREFIX_BYTES)
-    prefix.writeUInt32BE(reply.length, 1)
-    stream.end(Buffer.concat([prefix, reply]))
+    stream.end(Buffer.concat([prefixOf(reply), reply]))
   } catch (cause) {
     fail(stream, cause as Error)
   }
 }
 
-function fail(stream: ServerHttp2Stream, cause: Error): void {
-  if (stream.destroyed || stream.headersSent) return void stream.destroy()
+async function converse(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  conversation: GrpcConversation,
+): Promise<void> {
+  const gone = new AbortController()
+  stream.once('close', () => gone.abort())
+  let trailers: Record<string, string> = { 'grpc-status': String(OK) }
+  const send = async (message: Buffer): Promise<void> => {
+    if (gone.signal.aborted) throw new Error('the caller has gone')
+    stream.write(prefixOf(message))
+    if (stream.write(message)) return
+    const over = new AbortController()
+    const signal = AbortSignal.any([gone.signal, over.signal])
+    await once(stream, 'drain', { signal }).finally(() => over.abort())
+  }
+  try {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true })
+    stream.once('wantTrailers', () => stream.sendTrailers(trailers))
+    await conversation({ headers, signal: gone.signal, messages: readMessages(stream), send })
+  } catch (cause) {
+    trailers = failureOf(cause as Error)
+  }
+  if (!stream.destroyed) stream.end()
+}
+
+/** What stands in front of a message. */
+function prefixOf({ length }: Buffer): Buffer {
+  const prefix = Buffer.alloc(PREFIX_BYTES)
+  prefix.writeUInt32BE(length, 1)
+  return prefix
+}
+
+function failureOf(cause: Error): Record<string, string> {
   const status = cause instanceof GrpcFailure ? cause.status : cause instanceof RangeError ? INVALID_ARGUMENT : UNKNOWN
-  const failed = {
-    ':status': 200,
-    'content-type': 'application/grpc',
+  return {
     'grpc-status': String(status),
     'grpc-message': encodeURIComponent(cause.message.toWellFormed().slice(0, 1000)),
   }
+}
+
+function fail(stream: ServerHttp2Stream, cause: Error): void {
+  if (stream.destroyed || stream.headersSent) return void stream.destroy()
+  const failed = { ':status': 200, 'content-type': 'application/grpc', ...failureOf(cause) }
   stream.respond(failed, { endStream: true })
   // What is still being sent is not read.
   stream.close()
+}
+
+/** The messages of a call one after the other. What is not read is not taken from the caller. */
+async function* readMessages(stream: ServerHttp2Stream): AsyncGenerator<Buffer, void, void> {
+  let held: Buffer = Buffer.alloc(0)
+  for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    held = Buffer.concat([held, chunk])
+    while (held.length >= PREFIX_BYTES) {
+      const length = held.readUInt32BE(1)
+      if (length > MAX_MESSAGE_BYTES)
+        throw new GrpcFailure(RESOURCE_EXHAUSTED, `a message has more than ${MAX_MESSAGE_BYTES} bytes`)
+      if (held[0] !== 0) throw new GrpcFailure(UNIMPLEMENTED, 'packed messages are not read')
+      if (held.length < PREFIX_BYTES + length) break
+      yield held.subarray(PREFIX_BYTES, PREFIX_BYTES + length)
+      held = held.subarray(PREFIX_BYTES + length)
+    }
+  }
 }
 
 async function readMessage(stream: ServerHttp2Stream): Promise<Buffer> {

@@ -47,13 +47,14 @@ export function* readFields(message: Buffer): Generator<ProtoField> {
 }
 
 /** A field that is written: a whole number that is not negative, a text, or bytes. */
-export function writeField(number: number, value: number | string | Uint8Array): Buffer {
-  if (typeof value === 'number') return Buffer.concat([writeVarint(number * 8 + VARINT), writeVarint(value)])
+export function writeField(number: number, value: number | bigint | string | Uint8Array): Buffer {
+  if (typeof value === 'number' || typeof value === 'bigint')
+    return Buffer.concat([writeVarint(number * 8 + VARINT), writeVarint(value)])
   const bytes = Buffer.from(value as Uint8Array)
   return Buffer.concat([writeVarint(number * 8 + BYTES), writeVarint(bytes.length), bytes])
 }
 
-function writeVarint(value: number): Buffer {
+function writeVarint(value: number | bigint): Buffer {
   const bytes: number[] = []
   let rest = BigInt(value)
   for (; rest > 0x7fn; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80)

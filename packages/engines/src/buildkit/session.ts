@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
 import type { Calls } from '../api/calls.ts'
 import type { BuildOptions } from '../builds/options.ts'
-import { GRPC_SERVER_OPTIONS, type GrpcMethod, serveGrpc } from './grpc-server.ts'
+import { GRPC_SERVER_OPTIONS, type GrpcConversation, type GrpcMethod, serveGrpc } from './grpc-server.ts'
 import { sessionServices } from './session-services.ts'
 
 /** The connection over which a build's engine asks back. The engine is its client, by gRPC; it lives as long as the build. */
@@ -17,7 +17,13 @@ export class BuildSession {
   readonly #session: ServerHttp2Session
   #closed = false
 
-  private constructor(id: string, socket: Socket, services: Record<string, GrpcMethod>, engine: string) {
+  private constructor(
+    id: string,
+    socket: Socket,
+    services: Record<string, GrpcMethod>,
+    conversations: Record<string, GrpcConversation>,
+    engine: string,
+  ) {
     this.id = id
     this.#socket = socket
     const lost = new AbortController()
@@ -30,13 +36,17 @@ export class BuildSession {
       socket.destroy()
       if (!this.#closed) lost.abort(sessionLost(engine))
     })
-    serveGrpc(this.#session, services)
+    serveGrpc(this.#session, services, conversations)
   }
 
-  /** @throws the engine's refusal, when it has no such thing or may not be asked for it */
+  /**
+   * @param conversations what is served besides logins and secrets
+   * @throws the engine's refusal, when it has no such thing or may not be asked for it
+   */
   static async open(
     calls: Calls,
     { findLogin, secrets }: Pick<BuildOptions, 'findLogin' | 'secrets'>,
+    conversations: Record<string, GrpcConversation>,
     progress: Progress,
   ): Promise<BuildSession> {
     const services = sessionServices(findLogin, secrets)
@@ -44,11 +54,12 @@ export class BuildSession {
     const headers = {
       'x-docker-expose-session-uuid': id,
       'x-docker-expose-session-name': 'coppice',
-      'x-docker-expose-session-sharedkey': '',
-      'x-docker-expose-session-grpc-method': Object.keys(services),
+      // Files that a build with the same key has sent count as sent: nothing is to be known of them here.
+      'x-docker-expose-session-sharedkey': id,
+      'x-docker-expose-session-grpc-method': Object.keys({ ...services, ...conversations }),
     }
     const socket = await calls.upgrade({ method: 'POST', path: '/session', headers }, 'h2c', progress)
-    return new BuildSession(id, socket, services, calls.transport.dialect.title)
+    return new BuildSession(id, socket, services, conversations, calls.transport.dialect.title)
   }
 
   close(): void {

@@ -14,6 +14,16 @@ test.each([
   expect(failed(detail).facts).toMatchObject({ status, step: '[1/1] RUN x' })
 })
 
+test.each([
+  ['failed to solve with frontend dockerfile.v0: failed to create LLB definition: no such stage', 'no such stage'],
+  ['failed to solve: rpc error: code = Unknown desc = failed to solve with frontend dockerfile.v0: a', 'a'],
+  ['failed to compute cache key: "/nope" not found', '"/nope" not found'],
+  ['failed to solve', 'failed to solve'],
+  ['failed to read dockerfile: failed to solve: x', 'failed to read dockerfile: failed to solve: x'],
+])('what stands around the sentence is left out: %s', (detail, sentence) => {
+  expect(failed(detail).message).toBe(`The build failed at [1/1] RUN x: ${sentence}`)
+})
+
 test('a long text without a status is looked through once', () => {
   const began = performance.now()
   expect(failed(`unknown instruction: ${'exit '.repeat(12_000)}`).facts.status).toBeNull()

@@ -165,7 +165,9 @@ describe('builds by Docker', () => {
 
   test('of a Dockerfile that is none, or is not there, say so', async (context_) => {
     needs(context_)
-    expect((await failure(build(context('FRM x\n')))).message).toMatch(/unknown instruction/)
+    expect((await failure(build(context('FRM x\n')))).message).toMatch(
+      /^The build failed: dockerfile parse error .*unknown instruction/,
+    )
     expect(await failure(build(context('FROM busybox:1\n'), { dockerfile: 'other' }))).toMatchObject({
       reason: 'build_failed',
       message: expect.stringContaining('other'),
@@ -214,6 +216,66 @@ describe('builds by Docker', () => {
       throw new CoppiceError('conflict', 'context_changed', 'It has changed.')
     }
     expect(await failure(build({ chunks: broken() }))).toMatchObject({ reason: 'context_changed' })
+  })
+
+  describe('of a context of which steps do not see all', () => {
+    const file = (name: string, body: string | Buffer) => ({ name: `./${name}`, body })
+    const dockerfile = (text: string) => file('sub/my', text)
+    const tar = (...entries: TestEntry[]) => ({ chunks: once1(buildTar(entries)), hidden: 1 })
+    const options = { dockerfile: 'sub/my' }
+
+    test('show them the rest, large files and empty ones', async (context_) => {
+      needs(context_)
+      const large = randomBytes(5 * 1024 * 1024 + 1)
+      const text = 'FROM busybox:1\nCOPY . /c\nRUN cd /c; for f in * */*; do echo seen $f; done; md5sum large\n'
+      const entries = [file('a', ''), { name: './b/', type: '5' }, file('b/c', 'x'), file('large', large)]
+      const lines = await build(tar(dockerfile(text), ...entries), options)
+      const seen = lines.flatMap((line) => / seen (\S+)$/.exec(line)?.[1] ?? [])
+      expect(seen).toEqual(['a', 'b', 'large', 'b/c'])
+      expect(lines.join('\n')).toContain(`${createHash('md5').update(large).digest('hex')}  large`)
+    })
+
+    test('are cached by what it holds', async (context_) => {
+      needs(context_)
+      const work = async (body: string) => {
+        const text = 'FROM busybox:1\nCOPY file /file\nRUN echo at work\n'
+        const lines = await build(tar(dockerfile(text), file('file', body), file('other', body)), options)
+        await engine.images.remove('built', none, true)
+        return lines.some((line) => / at work$/.test(line) && !line.includes('RUN'))
+      }
+      const [one, other] = [randomBytes(8).toString('hex'), randomBytes(8).toString('hex')]
+      expect([await work(one), await work(one), await work(other)]).toEqual([true, false, true])
+    })
+
+    test('fail with what it cannot be read for, also where no step needs it', async (context_) => {
+      needs(context_)
+      for (const step of ['COPY . /c', 'ENV A=b']) {
+        async function* broken() {
+          yield buildTar([dockerfile(`FROM busybox:1\n${step}\n`), file('a', 'x'.repeat(100_000))]).subarray(0, 50_000)
+          throw new CoppiceError('conflict', 'context_changed', 'It has changed.')
+        }
+        const failed = await failure(build({ chunks: broken(), hidden: 1 } as never, options))
+        expect(failed).toMatchObject({ reason: 'context_changed' })
+      }
+      expect(await failure(build(tar(file('a', ''))))).toMatchObject({ reason: 'build_failed' })
+      const unsorted = tar(dockerfile('FROM busybox:1\nCOPY . /c\n'), file('b', ''), file('a', ''))
+      expect((await failure(build(unsorted, options))).message).toMatch(/out of order/)
+    })
+
+    test('that are cancelled while it is sent have ended when the caller is told', async (context_) => {
+      needs(context_)
+      const abort = new AbortController()
+      const waiting = Promise.withResolvers<void>()
+      async function* slow() {
+        yield buildTar([dockerfile('FROM busybox:1\nCOPY . /c\n'), file('a', 'x'.repeat(100_000))]).subarray(0, 50_000)
+        waiting.resolve()
+        await new Promise<void>((resolve) => abort.signal.addEventListener('abort', () => resolve()))
+      }
+      const building = build({ chunks: slow(), hidden: 1 } as never, options, new Progress({ signal: abort.signal }))
+      await waiting.promise
+      abort.abort()
+      expect(await failure(building)).toMatchObject({ code: 'cancelled' })
+    })
   })
 
   test('whose session is cut end typed, and end in the engine', async (context_) => {

@@ -3,9 +3,9 @@ import type { Calls } from '../api/calls.ts'
 import type { Images } from '../api/images.ts'
 import { buildWithBuildKit } from '../buildkit/build.ts'
 import { BuildSession } from '../buildkit/session.ts'
-import type { RequestBody } from '../http/upload.ts'
+import { SyncedContext } from '../buildkit/synced-context.ts'
 import { buildClassic } from './classic.ts'
-import type { BuildOptions } from './options.ts'
+import type { BuildContext, BuildOptions } from './options.ts'
 
 /** What an engine answers to `_ping` as its builder when BuildKit was switched off, or is none of its system. */
 const CLASSIC_ONLY = '1'
@@ -31,12 +31,13 @@ export class Builds {
    * @throws `failed_precondition/build_failed` with the facts `step`, `lastLines` and `status`; `unavailable/build_session_lost`;
    * `unsupported/build_secrets` for secrets where there is only Docker's classic builder
    */
-  async *build(context: RequestBody, options: BuildOptions, progress: Progress): AsyncGenerator<string> {
+  async *build(context: BuildContext, options: BuildOptions, progress: Progress): AsyncGenerator<string> {
     const { dialect } = this.#calls.transport
-    const session = dialect.buildKit ? await this.#session(options, progress) : undefined
+    const synced = context.hidden ? new SyncedContext(context.chunks, context.hidden) : undefined
+    const session = dialect.buildKit ? await this.#session(options, synced, progress) : undefined
     if (session instanceof BuildSession) {
       try {
-        yield* buildWithBuildKit(this.#calls, session, context, options, progress)
+        yield* buildWithBuildKit(this.#calls, session, synced ?? context, options, progress)
       } finally {
         session.close()
       }
@@ -48,11 +49,15 @@ export class Builds {
   }
 
   /** What BuildKit needs, or why there is none. */
-  async #session(options: BuildOptions, progress: Progress): Promise<BuildSession | { without: string }> {
+  async #session(
+    options: BuildOptions,
+    synced: SyncedContext | undefined,
+    progress: Progress,
+  ): Promise<BuildSession | { without: string }> {
     if (options.classic) return { without: 'so it was asked for' }
     if (this.#preferred === CLASSIC_ONLY) return { without: 'it is switched off in the engine' }
     try {
-      return await BuildSession.open(this.#calls, options, progress)
+      return await BuildSession.open(this.#calls, options, synced?.conversations ?? {}, progress)
     } catch (cause) {
       const failure = CoppiceError.from(cause)
       if (failure.reason !== 'engine_refused') throw failure

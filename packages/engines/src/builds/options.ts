@@ -1,7 +1,18 @@
 import type { FindLogin } from '../buildkit/session-services.ts'
+import type { RequestBody } from '../http/upload.ts'
 
 /** Bytes that steps of a build may read (`RUN --mount=type=secret,id=…`), by id. They are in no image, log or cache key. */
 export type BuildSecrets = ReadonlyMap<string, Uint8Array>
+
+/** A context as a tar. */
+export interface BuildContext extends RequestBody {
+  /**
+   * Entries at its front that the builder alone reads: the Dockerfile, then others; steps do not see them. Default 0: all of it is the
+   * context. Where there are any, the names of what follows are sorted as a walk of the folder finds them. Builders that read the ignore file by
+   * themselves are sent them like the rest.
+   */
+  hidden?: number
+}
 
 export interface BuildOptions {
   /** Name of the result. */

@@ -23,6 +23,17 @@ test('a body that ends before its secrets is refused', async () => {
   })
 })
 
+test('a body that is cut among its secrets was not sent whole', async () => {
+  async function* cut() {
+    yield Buffer.from('on')
+    throw Object.assign(new Error('aborted'), { code: 'ECONNRESET' })
+  }
+  await expect(takeSecrets(cut(), parseSecretSizes(['a:3']))).rejects.toMatchObject({
+    code: 'cancelled',
+    reason: 'upload_cut',
+  })
+})
+
 test.each([
   [['a'], 'bad_build_secret'],
   [['a:x'], 'bad_build_secret'],

@@ -32,7 +32,7 @@ export function parseSecretSizes(announced: string[]): SecretSize[] {
 
 /**
  * Takes the secrets off the front of a body. They are in memory alone, and are gone with the build.
- * @throws `invalid_argument/bad_build_secret` for a body that ends before them
+ * @throws `invalid_argument/bad_build_secret` for a body that ends before them, `cancelled/upload_cut` for one that is cut
  */
 export async function takeSecrets(
   body: AsyncGenerator<Buffer, void, void>,
@@ -43,7 +43,9 @@ export async function takeSecrets(
   for (const { id, bytes } of sizes) {
     const parts = [held]
     for (let length = held.length; length < bytes; ) {
-      const next = await body.next()
+      const next = await body.next().catch((cause: unknown) => {
+        throw new CoppiceError('cancelled', 'upload_cut', 'The secrets of the build did not arrive whole.', { cause })
+      })
       if (next.done) throw badSecret('The body ends before its secrets do.')
       parts.push(next.value)
       length += next.value.length

@@ -1,6 +1,6 @@
-import type { BuildSecrets, Engine, RegistryLogin } from '@coppice/engines'
+import type { BuildContext, BuildSecrets, Engine, RegistryLogin } from '@coppice/engines'
 import { findCredentials } from '@coppice/images'
-import type { Progress } from '@coppice/protocol'
+import { CoppiceError, type Progress } from '@coppice/protocol'
 import type { BuildTags } from './build-tags.ts'
 
 /** Docker's own registry, as the engine calls it and as references do. */
@@ -22,12 +22,12 @@ export interface BuildRequest {
  * engine keeps its cache and no image; a build that fails or is cancelled leaves nothing.
  *
  * @param onLine told every line that the builder says
- * @throws `failed_precondition/build_failed` with the step, its last lines and its status
+ * @throws `failed_precondition/build_failed` with the step, its last lines and its status; `failed_precondition/build_empty`
  */
 export async function buildWith<T>(
   engine: Engine,
   tags: BuildTags,
-  context: AsyncIterable<Uint8Array>,
+  context: BuildContext,
   request: BuildRequest,
   onLine: (line: string) => void,
   take: (archive: AsyncIterable<Uint8Array>) => Promise<T>,
@@ -38,11 +38,26 @@ export async function buildWith<T>(
   const classic = process.env.DOCKER_BUILDKIT === '0'
   try {
     const options = { tag, classic, findLogin, ...request }
-    for await (const line of engine.builds.build({ chunks: context }, options, progress)) onLine(line)
+    for await (const line of engine.builds.build(context, options, progress)) onLine(line)
     return await take(engine.images.save([tag], progress))
+  } catch (cause) {
+    const failure = CoppiceError.from(cause)
+    throw failure.reason === 'engine_refused' && /^empty export/.test(String(failure.facts.detail))
+      ? buildEmpty(failure)
+      : failure
   } finally {
     await release()
   }
+}
+
+/** Docker hands out no image without a layer. */
+function buildEmpty(cause: CoppiceError): CoppiceError {
+  return new CoppiceError(
+    'failed_precondition',
+    'build_empty',
+    'What was built holds no files: it starts from scratch, and no step puts anything into it.',
+    { hint: 'COPY what is to run into it, or build it FROM an image.', cause },
+  )
 }
 
 /** Who asks registries for base images: whoever asks for this gateway's pulls. */

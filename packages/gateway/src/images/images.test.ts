@@ -21,7 +21,9 @@ test('a build whose result cannot have its name is refused before a byte of its 
       yield Buffer.alloc(0)
     }
     const request = { noCache: false, buildArgs: {} }
-    await expect(images.build(context(), 'BAD NAME', request, () => {}, Progress.none())).rejects.toMatchObject({
+    await expect(
+      images.build({ chunks: context() }, 'BAD NAME', request, () => {}, Progress.none()),
+    ).rejects.toMatchObject({
       reason: 'invalid_image_name',
     })
     expect(asked).toBe(false)

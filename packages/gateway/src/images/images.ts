@@ -1,3 +1,4 @@
+import type { BuildContext } from '@coppice/engines'
 import {
   type AddedLayer,
   bootstrap,
@@ -135,7 +136,7 @@ export class Images {
    * @throws `invalid_argument/invalid_image_name` before anything is built, `unsupported/no_builder`, `build_failed`
    */
   async build(
-    context: AsyncIterable<Uint8Array>,
+    context: BuildContext,
     name: string,
     request: BuildRequest,
     onLine: (line: string) => void,

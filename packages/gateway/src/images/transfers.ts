@@ -82,7 +82,7 @@ export class Transfers {
 
   async #fromEngine(
     place: Place<'docker-daemon' | 'podman'>,
-    options: { name?: string },
+    options: { name?: string; platform?: string },
     progress: Progress,
   ): ReturnType<ImageStore['importStream']> {
     const engine = await engineOf(engineKind(place.kind), progress)
@@ -91,6 +91,7 @@ export class Transfers {
     const source = `${place.kind}:${place.reference}`
     // The engine's size is of the layers unpacked, as the archive has them: near enough for a bar.
     const how = {
+      ...options,
       name: options.name ?? place.reference,
       format: 'docker-archive',
       source,
