@@ -9,11 +9,13 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { EgressRecord } from '@coppice/protocol'
 import { afterEach, describe, expect, it } from 'vitest'
 import { SandboxLog } from './sandbox-log.ts'
+import { LogWriter, logFiles } from './writer.ts'
 
 const folders: string[] = []
 afterEach(() => {
@@ -182,3 +184,30 @@ describe('the log of a sandbox', () => {
     expect(() => readdirSync(dir)).toThrow()
   })
 })
+
+describe('its writer', () => {
+  it('writes one after the other, and all before it has ended, also what comes while somebody reads', async () => {
+    const dir = folder()
+    const writer = new LogWriter(dir)
+    const reading = Promise.withResolvers<void>()
+    const read = writer.still(() => reading.promise)
+    writer.add('1', record())
+    // Time enough for a write, which takes a few such turns.
+    for (let turn = 0; turn < 100; turn++) await stat(tmpdir())
+    const meanwhile = linesIn(dir)
+    reading.resolve()
+    await read
+    writer.add('2', record())
+    await new Promise((resolve) => setImmediate(resolve))
+    await writer.close()
+    expect([meanwhile, linesIn(dir)]).toEqual([0, 2])
+  })
+})
+
+function linesIn(dir: string): number {
+  try {
+    return readFileSync(logFiles(dir)[1], 'utf8').split('\n').length - 1
+  } catch {
+    return 0
+  }
+}

@@ -26,7 +26,10 @@ export class LogWriter {
   #dropped = 0
   /** Bytes in the newer file; undefined until it was looked at. */
   #size: number | undefined
-  #writing: Promise<void> | undefined
+  /** What is done with the files, one thing after the other. */
+  #turn: Promise<void> = Promise.resolve()
+  /** Somebody's turn will write what waits. */
+  #awaited = false
   #closed = false
 
   constructor(dir: string, maxBytes = MAX_FILE_BYTES) {
@@ -43,24 +46,23 @@ export class LogWriter {
     }
     this.#waiting.push(line)
     this.#waitingBytes += line.length
-    this.#writing ??= this.#writeAll()
+    if (this.#awaited) return
+    this.#awaited = true
+    this.#turn = this.#turn.then(() => this.#writeAll())
   }
 
   /** Resolves when all that was added before is in the file (or was dropped). */
   async flush(): Promise<void> {
-    while (this.#writing) await this.#writing
+    await this.#turn
   }
 
   /** Writes what waits, then does `work` while nothing is written. */
-  async still<T>(work: () => Promise<T>): Promise<T> {
-    await this.flush()
-    const done = work()
-    this.#writing = done
-      .then(
-        () => {},
-        () => {},
-      )
-      .then(() => this.#writeAll())
+  still<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.then(
+      () => {},
+      () => {},
+    )
     return done
   }
 
@@ -88,7 +90,7 @@ export class LogWriter {
         this.#dropped += dropped + lines.length
       }
     }
-    this.#writing = undefined
+    this.#awaited = false
   }
 
   async #write(text: string): Promise<void> {
