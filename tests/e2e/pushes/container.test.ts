@@ -1,17 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { Place } from './place.ts'
+import { describe, expect, test } from 'vitest'
+import { Place, placeOf } from './place.ts'
 
 describe('an image goes into a container', { timeout: 120_000 }, () => {
-  let opened: Place | { unavailable: string }
-  beforeAll(async () => {
-    opened = await Place.open()
-  }, 120_000)
-  afterAll(async () => {
-    if ('close' in opened) await opened.close()
-  }, 60_000)
-  const place = (context: { skip: (why: string) => never }): Place =>
-    'unavailable' in opened ? context.skip(opened.unavailable) : opened
+  const { of: place } = placeOf(() => Place.open(), 120_000)
 
   test('and is imported there by its command, which leaves nothing behind', async (context) => {
     const at = place(context)

@@ -3,7 +3,7 @@ import { readdirSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { RunningCommand } from '../../support/command.ts'
-import { Place } from './place.ts'
+import { Place, placeOf } from './place.ts'
 
 const MiB = 1024 ** 2
 /** Long enough on its way to be met there. */
@@ -13,25 +13,23 @@ const LARGE_BYTES = 768 * MiB
 const STALL_SECS = 5
 
 describe('a push into a container', { timeout: 120_000 }, () => {
-  let opened: Place | { unavailable: string }
-  beforeAll(async () => {
-    opened = await Place.open({ small: 'size=1m', large: `size=${LARGE_BYTES}` })
-    if ('unavailable' in opened) return
-    await opened.image('big', { layers: 1, layerBytes: IMAGE_BYTES })
-    await manyFiles(opened)
-  }, 240_000)
-  afterAll(async () => {
-    if ('close' in opened) await opened.close()
-  }, 60_000)
+  const disks = { small: 'size=1m', large: `size=${LARGE_BYTES}` }
+  const opened = placeOf(
+    () => Place.open(disks),
+    240_000,
+    async (at) => {
+      await at.image('big', { layers: 1, layerBytes: IMAGE_BYTES })
+      await manyFiles(at)
+    },
+  )
+  const place = opened.of
   /** Whatever a test did: nothing of it is in the container or with the gateway. */
   afterEach(async () => {
-    if ('unavailable' in opened) return
-    const at = opened
+    const at = opened.found
+    if (!at) return
     await expect.poll(() => at.scratch(), { timeout: 30_000 }).toEqual([])
     await expect.poll(() => at.inNode('ls', '/tmp', '/small', '/large')).toBe('/large:\n\n/small:\n\n/tmp:')
   }, 60_000)
-  const place = (context: { skip: (why: string) => never }): Place =>
-    'unavailable' in opened ? context.skip(opened.unavailable) : opened
 
   const SOURCES = ['big', 'docker-daemon:big:1'] as const
   const IMPORT = ['--import', 'true {file}']
@@ -118,9 +116,8 @@ describe('a push into a container', { timeout: 120_000 }, () => {
 
   describe('of a gateway that soon gives up', () => {
     const startAnew = async (env: Record<string, string>): Promise<void> => {
-      if ('unavailable' in opened) return
-      await opened.world.gateway.stop()
-      await opened.world.gateway.start(env)
+      await opened.found?.world.gateway.stop()
+      await opened.found?.world.gateway.start(env)
     }
     beforeAll(() => startAnew({ COPPICE_TRANSFER_STALL_SECS: String(STALL_SECS) }))
     afterAll(() => startAnew({}))
@@ -156,18 +153,11 @@ describe('a push into a container', { timeout: 120_000 }, () => {
 })
 
 describe('a push through a scratch folder on a small disk', { timeout: 60_000 }, () => {
-  let opened: Place | { unavailable: string }
-  beforeAll(async () => {
-    opened = await Place.open({ scratch: 'size=1m,mode=700' }, { COPPICE_SCRATCH_DIR: '{scratch}' })
-    if ('unavailable' in opened) return
-    await opened.image('more', { layers: 1, layerBytes: 2 * MiB })
-    await manyFiles(opened)
-  }, 120_000)
-  afterAll(async () => {
-    if ('close' in opened) await opened.close()
-  }, 60_000)
-  const place = (context: { skip: (why: string) => never }): Place =>
-    'unavailable' in opened ? context.skip(opened.unavailable) : opened
+  const open = () => Place.open({ scratch: 'size=1m,mode=700' }, { COPPICE_SCRATCH_DIR: '{scratch}' })
+  const { of: place } = placeOf(open, 120_000, async (at) => {
+    await at.image('more', { layers: 1, layerBytes: 2 * MiB })
+    await manyFiles(at)
+  })
 
   test('is refused with both figures before the export begins', async (context) => {
     const at = place(context)

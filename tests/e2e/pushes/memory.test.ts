@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { growthOf, peakBytes } from '../../support/growth.ts'
-import { Place } from './place.ts'
+import { Place, placeOf } from './place.ts'
 
 const MiB = 1024 ** 2
 const IMAGE_BYTES = 2048 * MiB
@@ -11,15 +11,14 @@ const CEILING = 48 * MiB
 /** The command itself, which only tells what the gateway does: Node and its bundle are nearly all of it. */
 const COMMAND_CEILING = 80 * MiB
 
-let opened: Place | { unavailable: string }
 let diffId: string | undefined
-beforeAll(async () => {
-  opened = await Place.open()
-  if ('close' in opened) [diffId] = await opened.image('big', { layers: 1, layerBytes: IMAGE_BYTES })
-}, 300_000)
-afterAll(async () => {
-  if ('close' in opened) await opened.close()
-}, 60_000)
+const { of: place } = placeOf(
+  () => Place.open(),
+  300_000,
+  async (at) => {
+    ;[diffId] = await at.image('big', { layers: 1, layerBytes: IMAGE_BYTES })
+  },
+)
 
 test.for([
   ['an engine, through the scratch file', 'docker-daemon:big:1'],
@@ -30,7 +29,7 @@ test.for([
     timeout: 300_000,
   },
   async ([, source], context) => {
-    const at = 'unavailable' in opened ? context.skip(opened.unavailable) : opened
+    const at = place(context)
     let command = 0
     let file = ''
     const grown = await growthOf({ gateway: at.world.gateway.pid }, async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { PrivateDocker } from '@coppice/engines/testing'
 import { type BigArchiveOptions, bigDockerArchive, makeBusyboxArchive } from '@coppice/images/testing'
+import { afterAll, beforeAll } from 'vitest'
 import { CoppiceCommand } from '../../support/command.ts'
 import { openWorld, type World } from '../../support/world.ts'
 
@@ -109,5 +110,40 @@ export class Place {
     await this.docker.close()
     for (const disk of this.#disks) execFileSync('umount', [disk])
     rmSync(this.dir, { recursive: true })
+  }
+}
+
+/** What tests have of a place that is opened before them and closed after them. */
+export interface OpenedPlace {
+  /** For a test: skipped, with the reason, where there is none. */
+  of(context: { skip: (why: string) => never }): Place
+  /** For hooks: undefined where there is none. */
+  readonly found: Place | undefined
+}
+
+/**
+ * Opens a place before the tests of this file or block, and closes it after them.
+ * @param open as `Place.open`
+ * @param prepare what the tests need in it
+ */
+export function placeOf(
+  open: () => ReturnType<typeof Place.open>,
+  limitMs: number,
+  prepare: (place: Place) => Promise<void> = async () => {},
+): OpenedPlace {
+  let opened: Awaited<ReturnType<typeof Place.open>>
+  const found = () => ('unavailable' in opened ? undefined : opened)
+  beforeAll(async () => {
+    opened = await open()
+    if ('close' in opened) await prepare(opened)
+  }, limitMs)
+  afterAll(async () => {
+    await found()?.close()
+  }, 60_000)
+  return {
+    of: (context) => ('unavailable' in opened ? context.skip(opened.unavailable) : opened),
+    get found() {
+      return found()
+    },
   }
 }
