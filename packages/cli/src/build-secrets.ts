@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs'
-import { MAX_BUILD_SECRET_BYTES } from '@coppice/protocol/wire'
+import { buildSecretTooLarge, MAX_BUILD_SECRET_BYTES } from '@coppice/protocol/wire'
 import { CoppiceError } from '@coppice/sdk'
 import { usageError } from './parse.ts'
 
@@ -52,7 +52,7 @@ function read(id: string, source: SecretSource): Uint8Array {
   const { file } = source
   try {
     const { size } = statSync(file)
-    if (size > MAX_BUILD_SECRET_BYTES) throw tooLarge(id, file, size)
+    if (size > MAX_BUILD_SECRET_BYTES) throw buildSecretTooLarge(id, size, `${id} (${file})`)
     return readFileSync(file)
   } catch (error) {
     if (error instanceof CoppiceError) throw error
@@ -65,13 +65,4 @@ function read(id: string, source: SecretSource): Uint8Array {
       { facts: { path: file, errno: code } },
     )
   }
-}
-
-function tooLarge(id: string, file: string, size: number): CoppiceError {
-  return new CoppiceError(
-    'resource_exhausted',
-    'build_secret_too_large',
-    `The secret ${id} (${file}) has ${size} bytes; ${MAX_BUILD_SECRET_BYTES} are the most.`,
-    { facts: { id, bytes: size, maxBytes: MAX_BUILD_SECRET_BYTES } },
-  )
 }

@@ -15,4 +15,5 @@ export type {
   Store,
   UpdateOptions,
 } from './store.ts'
+export { mayBeEntries } from './store.ts'
 export type { SweepResult } from './sweep.ts'

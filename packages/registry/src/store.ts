@@ -61,6 +61,11 @@ export interface Skipped {
   readonly detail: string
 }
 
+/** Whether what could not be read may be an entry, with anything in it. A file with another's name is none. */
+export function mayBeEntries(skipped: readonly Skipped[]): boolean {
+  return skipped.some(({ reason }) => reason !== 'foreign')
+}
+
 export interface Listing<T extends EntryValue> {
   /** In the order of their ids, compared by UTF-16 code units, whatever the locale. */
   readonly entries: Entry<T>[]

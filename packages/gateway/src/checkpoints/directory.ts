@@ -1,12 +1,6 @@
 import { CoppiceError } from '@coppice/protocol'
-import type { Store } from '@coppice/registry'
+import { mayBeEntries, type Skipped, type Store } from '@coppice/registry'
 import type { CheckpointRecord } from './record.ts'
-
-/** An entry of the registry that could not be read. */
-export interface SkippedCheckpoint {
-  file: string
-  reason: string
-}
 
 /**
  * The checkpoints of this gateway: the registry's entries, held in memory. Every change is on disk before it is here; this process
@@ -16,9 +10,9 @@ export class CheckpointDirectory {
   readonly #store: Store<CheckpointRecord>
   readonly #records = new Map<string, CheckpointRecord>()
   readonly #reserved = new Set<string>()
-  readonly skipped: SkippedCheckpoint[]
+  readonly skipped: Skipped[]
 
-  private constructor(store: Store<CheckpointRecord>, skipped: SkippedCheckpoint[]) {
+  private constructor(store: Store<CheckpointRecord>, skipped: Skipped[]) {
     this.#store = store
     this.skipped = skipped
   }
@@ -65,9 +59,9 @@ export class CheckpointDirectory {
     return [...this.#records.values()].some((record) => record.imageDigest === imageDigest)
   }
 
-  /** Whether one that cannot be read may hold an image: any, since nobody knows which. A file with another's name is none of them. */
+  /** Whether one that cannot be read may hold an image: any, since nobody knows which. */
   get mayHold(): boolean {
-    return this.skipped.some(({ reason }) => reason !== 'foreign')
+    return mayBeEntries(this.skipped)
   }
 
   /** Records an intent. @throws `already_exists/name_taken` */

@@ -1,5 +1,11 @@
 import type { BuildSecrets } from '@coppice/engines'
-import { BUILD_SECRET_ID, CoppiceError, MAX_BUILD_SECRET_BYTES, MAX_BUILD_SECRETS } from '@coppice/protocol'
+import {
+  BUILD_SECRET_ID,
+  buildSecretTooLarge,
+  CoppiceError,
+  MAX_BUILD_SECRET_BYTES,
+  MAX_BUILD_SECRETS,
+} from '@coppice/protocol'
 
 /** A secret that was announced. */
 interface SecretSize {
@@ -19,12 +25,7 @@ export function parseSecretSizes(announced: string[]): SecretSize[] {
     if (!BUILD_SECRET_ID.test(id)) throw badSecret(`${JSON.stringify(text.slice(0, 100))} is not ID:BYTES.`)
     const bytes = Number(digits)
     if (bytes <= MAX_BUILD_SECRET_BYTES) return { id, bytes }
-    throw new CoppiceError(
-      'resource_exhausted',
-      'build_secret_too_large',
-      `The secret ${id} has ${bytes} bytes; ${MAX_BUILD_SECRET_BYTES} are the most.`,
-      { facts: { id, bytes, maxBytes: MAX_BUILD_SECRET_BYTES } },
-    )
+    throw buildSecretTooLarge(id, bytes)
   })
   if (new Set(sizes.map(({ id }) => id)).size < sizes.length) throw badSecret('Two secrets have the same id.')
   return sizes

@@ -1,13 +1,7 @@
 import { CoppiceError } from '@coppice/protocol'
-import type { Store, UpdateOptions } from '@coppice/registry'
+import { mayBeEntries, type Skipped, type Store, type UpdateOptions } from '@coppice/registry'
 import { type Ended, endedOf, withoutOutput } from './ends.ts'
 import type { SandboxRecord } from './record.ts'
-
-/** A file of the registry that could not be read as an entry. */
-export interface Skipped {
-  file: string
-  reason: string
-}
 
 /**
  * The sandboxes of this gateway: the registry's entries, with what is looked up often (ids, names, keys) held in memory.
@@ -58,9 +52,9 @@ export class Directory {
     return this.#skipped
   }
 
-  /** Whether one that cannot be read may need an image: any, since nobody knows which. A file with another's name is none of them. */
+  /** Whether one that cannot be read may need an image: any, since nobody knows which. */
   get mayHold(): boolean {
-    return this.#skipped.some(({ reason }) => reason !== 'foreign')
+    return mayBeEntries(this.#skipped)
   }
 
   /** All records, oldest first; removed ones too, read from the disk, without their last output. @throws what the store throws */

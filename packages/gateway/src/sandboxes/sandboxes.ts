@@ -23,6 +23,7 @@ import { LastOutput } from './last-output.ts'
 import type { Launch, Started } from './launch.ts'
 import { newRecord } from './new-record.ts'
 import type { SandboxRecord } from './record.ts'
+import { notRunning, requireCapabilities, wrongState } from './refusals.ts'
 import { finishResize, resize, withLimits } from './resize.ts'
 import { requireRoom } from './room.ts'
 import { Serial } from './serial.ts'
@@ -369,42 +370,4 @@ export class Sandboxes {
       end,
     }))
   }
-}
-
-function requireCapabilities(driver: Driver, request: ResolvedCreateSandbox): void {
-  if (request.readOnlyRoot && !driver.capabilities.readOnlyRoot) {
-    throw new CoppiceError('unsupported', 'read_only_root', `The driver ${driver.name} has no read-only root.`, {
-      hint: 'coppice create --driver oci',
-    })
-  }
-  if (request.network.mode !== 'public' && driver.capabilities.network === 'host') {
-    throw new CoppiceError(
-      'unsupported',
-      'host_network',
-      `The driver ${driver.name} cannot hold a sandbox's network back.`,
-      {
-        hint: 'coppice create --driver oci',
-      },
-    )
-  }
-}
-
-function notRunning(record: SandboxRecord): CoppiceError {
-  const why = record.end ? ` ${record.end.message}` : ''
-  return new CoppiceError('failed_precondition', 'not_running', `Sandbox ${record.id} is ${record.state}.${why}`, {
-    facts: { sandboxId: record.id, state: record.state, end: record.end },
-    hint: record.state === 'stopped' ? `coppice start ${record.id}` : `coppice inspect ${record.id}`,
-  })
-}
-
-function wrongState(record: SandboxRecord, verb: string): CoppiceError {
-  return new CoppiceError(
-    'failed_precondition',
-    'wrong_state',
-    `Sandbox ${record.id} is ${record.state} and cannot be ${verb}.`,
-    {
-      facts: { sandboxId: record.id, state: record.state },
-      hint: `coppice inspect ${record.id}`,
-    },
-  )
 }

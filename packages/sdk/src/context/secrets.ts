@@ -1,4 +1,10 @@
-import { BUILD_SECRET_ID, CoppiceError, MAX_BUILD_SECRET_BYTES, MAX_BUILD_SECRETS } from '@coppice/protocol/wire'
+import {
+  BUILD_SECRET_ID,
+  buildSecretTooLarge,
+  CoppiceError,
+  MAX_BUILD_SECRET_BYTES,
+  MAX_BUILD_SECRETS,
+} from '@coppice/protocol/wire'
 
 /** What the steps of a build may read below `/run/secrets`, by id. Texts are UTF-8. */
 export type BuildSecrets = Record<string, Uint8Array | string>
@@ -18,13 +24,7 @@ export function packSecrets(secrets: BuildSecrets = {}): PackedSecrets {
     if (!BUILD_SECRET_ID.test(id)) {
       throw badSecret(`${JSON.stringify(id.slice(0, 200))} is no id of a secret: letters, digits and . _ @ -`)
     }
-    if (bytes.length <= MAX_BUILD_SECRET_BYTES) continue
-    throw new CoppiceError(
-      'resource_exhausted',
-      'build_secret_too_large',
-      `The secret ${id} has ${bytes.length} bytes; ${MAX_BUILD_SECRET_BYTES} are the most.`,
-      { facts: { id, bytes: bytes.length, maxBytes: MAX_BUILD_SECRET_BYTES } },
-    )
+    if (bytes.length > MAX_BUILD_SECRET_BYTES) throw buildSecretTooLarge(id, bytes.length)
   }
   return {
     sizes: packed.map(({ id, bytes }) => `${id}:${bytes.length}`),
