@@ -1,15 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import { link, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { syncFolder } from '@coppice/limits'
 
 /** Unfinished files begin like this. Whoever has the home to itself may remove them. */
 export const DRAFT_PREFIX = '.draft-'
-
-/** Returns when every change to a folder's names so far is on the disk. */
-export async function syncFolder(path: string): Promise<void> {
-  await using folder = await open(path, 'r')
-  await folder.sync()
-}
 
 /** Makes a folder, mode 0700, and the ones above it, durably. */
 export async function makeFolder(path: string): Promise<void> {

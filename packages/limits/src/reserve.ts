@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import { lstat, open, rm, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { freeRoom } from './free-room.ts'
+import { syncFolder } from './sync-folder.ts'
 
 /** Room that is kept, bytes: 1 MiB. A list of images has some 400 for each, a sandbox's record 1 to 100 thousand. */
 export const RESERVE_BYTES = 1024 * 1024
@@ -82,9 +84,8 @@ export class Reserve {
   }
 
   async #write(): Promise<void> {
-    const { blocks, bavail, bsize } = await statfs(dirname(this.#path))
-    // Some say 0 of 0.
-    if (blocks > 0 && bavail * bsize < RESERVE_BYTES + MARGIN_BYTES) throw new Error('there is no room')
+    const { bytes } = freeRoom(await statfs(dirname(this.#path)))
+    if (bytes !== undefined && bytes < RESERVE_BYTES + MARGIN_BYTES) throw new Error('there is no room')
     // Half of one, or something that is no file: writing into a pipe would wait for ever.
     await rm(this.#path, { force: true })
     const file = await open(this.#path, 'wx', 0o600)
@@ -110,13 +111,4 @@ export class Reserve {
 /** True for a file system's error that says that a disk, or somebody's part of it, is full. */
 export function isNoRoom(error: unknown): boolean {
   return error instanceof Error && ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
-}
-
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }

@@ -1,5 +1,6 @@
-import { mkdir, open, stat } from 'node:fs/promises'
+import { mkdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { syncFolder } from '@coppice/limits'
 import { errnoOf } from './faults.ts'
 import { SharedSync } from './shared-sync.ts'
 
@@ -76,15 +77,5 @@ async function makeOne(path: string): Promise<boolean> {
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return false
     throw error
-  }
-}
-
-/** Returns when every change to a folder's names so far is on the disk. */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
   }
 }

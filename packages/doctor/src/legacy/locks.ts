@@ -1,6 +1,6 @@
 import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { syncFolder } from '../durable.ts'
+import { syncFolder } from '@coppice/limits'
 import { isAbsent } from '../faults.ts'
 import { isWithin } from '../host/mounts.ts'
 import { type LockOwner, MAX_LOCK_BYTES, ownerOf, parseLock } from './lock-owner.ts'

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
 import { link, lstat, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { syncFolder } from '@coppice/limits'
 import { type InspectedKind, inspectRegistry, type Skipped } from '@coppice/registry'
 import { type Check, type Finding, finding, type RepairContext } from '../check.ts'
-import { syncFolder } from '../durable.ts'
 import { errnoOf, quoted } from '../faults.ts'
 import { Quarantine } from '../quarantine.ts'
 

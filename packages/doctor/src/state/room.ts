@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { freeRoom } from '@coppice/limits'
 import { type Check, type Finding, finding } from '../check.ts'
 import { isAbsent, quoted } from '../faults.ts'
 import { bytes } from '../words.ts'
@@ -16,11 +17,10 @@ export const roomCheck: Check = {
   id: 'state/free-room',
   async detect(ctx) {
     const { dir } = ctx.home
-    const { blocks, bavail, bsize, files, ffree } = await statfs(await existing(dir))
-    // 0 of 0: a file system that does not say.
-    const free = blocks > 0 ? bavail * bsize : Number.POSITIVE_INFINITY
-    const said = blocks > 0 ? bytes(free) : 'An unknown number of bytes'
-    ctx.note(`${said} and ${files === 0 ? 'any number of' : ffree} inodes are free for ${dir}.`)
+    const found = freeRoom(await statfs(await existing(dir)))
+    const { bytes: free = Number.POSITIVE_INFINITY, inodes = Number.POSITIVE_INFINITY } = found
+    const said = found.bytes === undefined ? 'An unknown number of bytes' : bytes(free)
+    ctx.note(`${said} and ${found.inodes ?? 'any number of'} inodes are free for ${dir}.`)
     const findings: Finding[] = []
     const path = { path: dir }
     const hint = `df -h ${quoted(dir)}`
@@ -28,10 +28,9 @@ export const roomCheck: Check = {
       findings.push(finding('error', `The disk of ${dir} is full: ${bytes(free)} left.`, hint, path))
     else if (free < LITTLE_BYTES)
       findings.push(finding('warning', `Only ${bytes(free)} are left for ${dir}.`, hint, path))
-    // 0 of 0: a file system that makes them as it needs them.
-    if (files > 0 && ffree < LITTLE_INODES) {
-      const severity = ffree < 100 ? 'error' : 'warning'
-      findings.push(finding(severity, `Only ${ffree} inodes are left for ${dir}.`, `df -i ${quoted(dir)}`, path))
+    if (inodes < LITTLE_INODES) {
+      const severity = inodes < 100 ? 'error' : 'warning'
+      findings.push(finding(severity, `Only ${inodes} inodes are left for ${dir}.`, `df -i ${quoted(dir)}`, path))
     }
     return findings
   },

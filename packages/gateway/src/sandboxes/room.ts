@@ -1,4 +1,5 @@
-import { type StatsFs, statfsSync } from 'node:fs'
+import { statfsSync } from 'node:fs'
+import { type FreeRoom, freeRoom } from '@coppice/limits'
 import { CoppiceError } from '@coppice/protocol'
 
 /** Bytes that a start writes before the sandbox's programs do, and a margin: it was seen to fail with 64 KiB on ext4. */
@@ -14,16 +15,15 @@ const START_INODES = 64
  * @throws `resource_exhausted/disk_full` with what is needed and what is free
  */
 export function requireRoom(dir: string): void {
-  let found: StatsFs
+  let free: FreeRoom
   try {
-    found = statfsSync(dir)
+    free = freeRoom(statfsSync(dir))
   } catch {
     return
   }
-  const { blocks, bavail, bsize, files, ffree } = found
-  // Some say 0 of 0.
-  if (blocks > 0 && bavail * bsize < START_BYTES) throw full(dir, 'Bytes', START_BYTES, bavail * bsize, 'df -h')
-  if (files > 0 && ffree < START_INODES) throw full(dir, 'Inodes', START_INODES, ffree, 'df -i')
+  const { bytes, inodes } = free
+  if (bytes !== undefined && bytes < START_BYTES) throw full(dir, 'Bytes', START_BYTES, bytes, 'df -h')
+  if (inodes !== undefined && inodes < START_INODES) throw full(dir, 'Inodes', START_INODES, inodes, 'df -i')
 }
 
 function full(dir: string, what: 'Bytes' | 'Inodes', needed: number, free: number, command: string): CoppiceError {

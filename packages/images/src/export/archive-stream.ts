@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { syncFolder } from '@coppice/limits'
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
 import { type Compression, decompressed } from '../compression.ts'
 import { withStoreFaults } from '../faults.ts'
 import { ByteProgress } from '../import/byte-progress.ts'
 import type { BlobId } from '../store/blob-id.ts'
-import { syncFolder } from '../store/durable.ts'
 import type { Layout } from '../store/layout.ts'
 import { BLOCK, encodeHeader, paddedSize } from '../tar/header.ts'
 

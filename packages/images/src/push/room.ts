@@ -1,4 +1,5 @@
 import { stat, statfs } from 'node:fs/promises'
+import { freeRoom } from '@coppice/limits'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { inUnits } from '../units.ts'
 
@@ -16,10 +17,12 @@ export interface Space {
 
 /** Null for file systems that do not say. @throws what the system does, when there is no such folder for this user */
 export async function spaceOf(folder: string): Promise<Space | null> {
-  const { type, bavail, blocks, bsize } = await statfs(folder)
-  if (blocks === 0) return null
+  const found = await statfs(folder)
+  const { type, blocks, bsize } = found
+  const { bytes } = freeRoom(found)
+  if (bytes === undefined) return null
   const device = type === OVERLAY_MAGIC ? null : (await stat(folder)).dev
-  return { freeBytes: bavail * bsize, totalBytes: blocks * bsize, device }
+  return { freeBytes: bytes, totalBytes: blocks * bsize, device }
 }
 
 /** A place that bytes are written to. */

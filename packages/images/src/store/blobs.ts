@@ -1,11 +1,11 @@
 import { createReadStream, renameSync } from 'node:fs'
 import { link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { syncFolder } from '@coppice/limits'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { errnoOf, withStoreFaults } from '../faults.ts'
 import type { BlobId } from './blob-id.ts'
 import { digestOf, hexOf } from './digest.ts'
-import { syncFolder } from './durable.ts'
 import { reusedChunks } from './reused-chunks.ts'
 
 /** The largest JSON blob (manifest, config, index) that is read into memory: 8 MiB. */

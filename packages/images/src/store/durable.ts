@@ -1,16 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-
-/** Returns when every name made or removed in the folder so far is on the disk. */
-export async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
-}
+import { syncFolder } from '@coppice/limits'
 
 /** Puts a file in place as a whole: after a crash there is the old one or the new one. */
 export async function replaceFile(path: string, bytes: string | Buffer, mode = 0o600): Promise<void> {

@@ -1,4 +1,5 @@
-import { type StatsFs, statfsSync } from 'node:fs'
+import { statfsSync } from 'node:fs'
+import { freeRoom } from '@coppice/limits'
 import { CoppiceError } from '@coppice/protocol/wire'
 import { MORE_ROOM } from '../faults.ts'
 import { inUnits } from '../units.ts'
@@ -24,12 +25,9 @@ export function requireStoreRoom(dir: string, needed: number, what: string): voi
 
 /** Bytes that may still be written where a folder is; undefined when that cannot be known. */
 export function freeBytes(dir: string): number | undefined {
-  let found: StatsFs
   try {
-    found = statfsSync(dir)
+    return freeRoom(statfsSync(dir)).bytes
   } catch {
     return undefined
   }
-  // Some network file systems and stacked ones say 0 of 0.
-  return found.blocks === 0 ? undefined : found.bavail * found.bsize
 }
