@@ -1,35 +1,19 @@
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import {
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { homeAt } from '@coppice/protocol/home'
 import { Progress } from '@coppice/protocol/wire'
 import { FileRegistry } from '@coppice/registry'
-import { afterAll } from 'vitest'
 import type { Check, CheckContext, Finding } from '../check.ts'
 import type { GatewayState } from '../gateway-state.ts'
 import type { JsonReport } from '../report/json.ts'
 import { type CheckReport, detectAll, type Report, repairAll, type Surroundings } from '../runner.ts'
 
-const made: string[] = []
-afterAll(() => {
-  for (const folder of made.splice(0)) rmSync(folder, { recursive: true, force: true })
-})
-
-/** A new, empty home that everybody may walk through. It is removed after the last test of the file. */
+/** A new, empty home that everybody may walk through. It goes with the folder of the test file. */
 export function makeHome(): string {
   const folder = mkdtempSync(join(tmpdir(), 'coppice-doctor-test-'))
-  made.push(folder)
   const home = join(folder, 'home')
   mkdirSync(home, { mode: 0o711 })
   return home

@@ -4,7 +4,7 @@ import type { ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { NetworkPolicy } from '@coppice/protocol'
-import { afterEach } from 'vitest'
+import { onTestFinished } from 'vitest'
 import { NameServer, type Zone } from './name-server.ts'
 import { collect, Place, type PlaceOptions } from './place.ts'
 import { World } from './servers.ts'
@@ -12,27 +12,24 @@ import { World } from './servers.ts'
 /** Code of a reset. */
 export const CANCEL = 8
 
-/** Closed after the test, the last one first. */
-export const closing: (() => unknown)[] = []
-afterEach(async () => {
-  for (const close of closing.splice(0).reverse()) await close()
-})
+// What is made here goes with the test that made it, the last one first. Not by a hook of this module: files that share a worker
+// load it once, and the hook would be the first file's alone.
 
 export function world(): World {
   const made = new World()
-  closing.push(() => made.close())
+  onTestFinished(() => made.close())
   return made
 }
 
 export async function names(zone: Zone, ttl?: number): Promise<NameServer> {
   const server = await NameServer.start(zone, ttl)
-  closing.push(() => server.close())
+  onTestFinished(() => server.close())
   return server
 }
 
 export async function place(options: PlaceOptions = {}): Promise<Place> {
   const made = await Place.start(options)
-  closing.push(() => made.close())
+  onTestFinished(() => made.close())
   return made
 }
 

@@ -2,8 +2,8 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { describe, expect, it } from 'vitest'
-import { allow, CANCEL, closing, echo, firstData, local, names, place, world } from '../testing/kit.ts'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { allow, CANCEL, echo, firstData, local, names, place, world } from '../testing/kit.ts'
 import { collect, type PlaceOptions, SANDBOX } from '../testing/place.ts'
 import { ForgedSupervisor } from '../testing/supervisor.ts'
 
@@ -155,7 +155,7 @@ describe('a tunnel', () => {
     expect(record).toMatchObject({ end: 'session_lost', verdict: 'allowed' })
 
     const next = await ForgedSupervisor.start()
-    closing.push(() => next.close())
+    onTestFinished(() => next.close())
     box.egress.attach(SANDBOX, next.link)
     await next.attached()
     const again = await next.tunnel({ host: '127.0.0.1', port })
