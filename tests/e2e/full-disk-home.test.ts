@@ -62,7 +62,7 @@ describe.each(Object.keys(DISKS))('a home on a disk of 128 MiB (%s) that is full
     client.close()
     await coppice.run(['gateway', 'stop'])
     const left = leftovers(home)
-    execFileSync('umount', [disk])
+    execFileSync('umount', ['--lazy', disk])
     rmSync(dir, { recursive: true, force: true })
     expect(left.filter((line) => !line.includes(` ${disk} `))).toEqual([])
   })

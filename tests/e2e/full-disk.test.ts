@@ -39,7 +39,7 @@ describe('a gateway whose store is on a disk of 32 MiB', () => {
   afterAll(async () => {
     client?.close()
     await gateway.stop()
-    execFileSync('umount', [store])
+    execFileSync('umount', ['--lazy', store])
     await gateway.dispose()
   })
 

@@ -10,7 +10,7 @@ beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'coppice-reserve-'))
 })
 afterEach(() => {
-  execFileSync('umount', [dir])
+  execFileSync('umount', ['--lazy', dir])
   rmSync(dir, { recursive: true })
 })
 
@@ -26,6 +26,6 @@ it('is taken on a file system that says 0 of 0 bytes and inodes are free', async
 
 it('is not taken where nearly nothing would be left', async () => {
   expect(await filled('size=1088k')).toBe(RESERVE_BYTES)
-  execFileSync('umount', [dir])
+  execFileSync('umount', ['--lazy', dir])
   expect(await filled('size=1084k')).toBeUndefined()
 })

@@ -108,7 +108,7 @@ export class Place {
   async close(): Promise<void> {
     await this.world.dispose()
     await this.docker.close()
-    for (const disk of this.#disks) execFileSync('umount', [disk])
+    for (const disk of this.#disks) execFileSync('umount', ['--lazy', disk])
     rmSync(this.dir, { recursive: true })
   }
 }

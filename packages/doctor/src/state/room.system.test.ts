@@ -11,7 +11,7 @@ beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'coppice-doctor-room-'))
 })
 afterEach(() => {
-  execFileSync('umount', [dir])
+  execFileSync('umount', ['--lazy', dir])
   rmSync(dir, { recursive: true })
 })
 

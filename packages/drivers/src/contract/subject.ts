@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestContext } from 'vitest'
 import type { Driver, DriverImage, DriverSandbox, SandboxSpec, SavedFiles } from '../driver.ts'
@@ -57,6 +58,15 @@ export async function eventually<T>(
     if (performance.now() > deadline) throw new Error(`${what}: not within ${timeoutMs} ms`)
     await sleep(10)
   }
+}
+
+/**
+ * Makes an init the kernel's choice when memory runs out. It alone: what it starts would take that over, so not before it has
+ * started what runs beside it.
+ */
+export async function makeInitFirstVictim(pid: number): Promise<void> {
+  await eventually('the child of the init', () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8') !== '')
+  writeFileSync(`/proc/${pid}/oom_score_adj`, '1000')
 }
 
 /** Collects what a driver's watch tells. */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
 import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
-import { Ends, eventually } from '../contract/subject.ts'
+import { Ends, eventually, makeInitFirstVictim } from '../contract/subject.ts'
 import { EngineSubject } from '../testing/engine-subject.ts'
 import { createEngineDriver, type EngineDriver } from './driver.ts'
 
@@ -111,8 +111,7 @@ for (const kind of ['docker', 'podman'] as const) {
     test('an init that the kernel kills for memory is told from one that somebody kills', async (context) => {
       const id = await create(context)
       const { pid } = (await driver.inspect(id)) as { pid: number }
-      // The init first, so that the kernel's choice is certain.
-      writeFileSync(`/proc/${pid}/oom_score_adj`, '1000')
+      await makeInitFirstVictim(pid)
       await subject.inside(id, ['sh', '-c', 'tail /dev/zero'])
       expect(await ends.of(id)).toMatchObject({ end: { reason: 'oom_killed', exitCode: null } })
     })

@@ -2,7 +2,7 @@ import { rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
 import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
-import { Ends, eventually } from '../contract/subject.ts'
+import { Ends, eventually, makeInitFirstVictim } from '../contract/subject.ts'
 import type { Driver } from '../driver.ts'
 import { OciSubject } from '../testing/oci-subject.ts'
 import { detectCgroups } from './cgroups/detect.ts'
@@ -122,8 +122,7 @@ describe('a sandbox that does not want to go', () => {
     const id = await create(context)
     const ends = new Ends(driver)
     const { pid } = (await driver.inspect(id)) as { pid: number }
-    // The init first, so that the kernel's choice is certain.
-    writeFileSync(`/proc/${pid}/oom_score_adj`, '1000')
+    await makeInitFirstVictim(pid)
     await sh(id, 'tail /dev/zero')
     expect(await ends.of(id)).toMatchObject({ end: { reason: 'oom_killed', exitCode: null } })
     expect(ends.told[0]?.use?.oomKills).toBeGreaterThan(0)

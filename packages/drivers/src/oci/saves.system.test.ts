@@ -115,7 +115,7 @@ describe('a save of the oci driver', () => {
       await expect(save()).rejects.toMatchObject({ code: 'resource_exhausted', reason: 'disk_full' })
       expect(await subject.savingResidue()).toEqual([])
     } finally {
-      execFileSync('sh', ['-c', `umount ${small}; rm -rf ${small}.all`])
+      execFileSync('sh', ['-c', `umount --lazy ${small}; rm -rf ${small}.all`])
     }
   })
 

@@ -35,7 +35,7 @@ beforeEach(() => {
   execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=512m', 'tmpfs', dir])
 })
 afterEach(() => {
-  execFileSync('umount', [dir])
+  execFileSync('umount', ['--lazy', dir])
   rmSync(dir, { recursive: true })
 })
 

@@ -10,7 +10,7 @@ beforeEach(() => {
   dir = mkdtempSync(join(tmpdir(), 'coppice-room-'))
 })
 afterEach(() => {
-  execFileSync('umount', [dir])
+  execFileSync('umount', ['--lazy', dir])
   rmSync(dir, { recursive: true })
 })
 

@@ -38,7 +38,7 @@ describe("an overlay's upper folder", () => {
       writeFileSync(join(scratch, 'filler'), Buffer.alloc((bavail - pages) * bsize))
       await work()
     } finally {
-      execFileSync('umount', [scratch])
+      execFileSync('umount', ['--lazy', scratch])
     }
   }
 

@@ -177,7 +177,7 @@ describe('with a real registry, and skopeo as judge', { timeout: 300_000 }, () =
         expect(await bytesIn(small)).toBeLessThan(2 * MiB)
       }
     } finally {
-      await execute('umount', [small])
+      await execute('umount', ['--lazy', small])
     }
   })
 

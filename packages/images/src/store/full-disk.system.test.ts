@@ -29,7 +29,7 @@ describe('a store on a disk of 24 MiB', { timeout: 60_000 }, () => {
     store = await ImageStore.open(join(disk, 'store'))
   })
   afterEach(async () => {
-    await execute('umount', [disk])
+    await execute('umount', ['--lazy', disk])
     await rm(dir, { recursive: true, force: true })
   })
 

@@ -292,7 +292,7 @@ describe('unpacked layers', () => {
       await small.remove('l')
       expect(await readdir(join(mount, 'store/blobs/sha256'))).toEqual([])
     } finally {
-      execFileSync('umount', [mount])
+      execFileSync('umount', ['--lazy', mount])
     }
   })
 
