@@ -1,4 +1,3 @@
-import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -35,12 +34,9 @@ function textOf(path: string): string {
   }
 }
 
-/** SIGKILLs the supervisor, as an OOM killer would, and starts it again, as init would. */
+/** As when the init starts the supervisor again. */
 async function killAndRestart(sandbox: TestSandbox): Promise<void> {
-  const dead = sandbox.process
-  dead?.kill('SIGKILL')
-  if (dead) await once(dead, 'exit')
-  sandbox.cut()
+  await sandbox.kill()
   sandbox.spawn()
   await sandbox.session()
 }
@@ -66,9 +62,7 @@ describe.each(['cgroup-v1', 'cgroup-v2', 'subreaper'] as const)('a supervisor th
   }, async () => {
     const launchers = () => processesOf(`${sandbox.stateDir}/`).filter((pid) => pid !== sandbox.pid)
     for (let round = 0; round < 10; round++) {
-      sandbox.process?.kill('SIGKILL')
-      await once(sandbox.process as ChildProcess, 'exit')
-      sandbox.cut()
+      await sandbox.kill()
       await eventually(() => launchers().length === 0)
       sandbox.spawn()
       // How far a launcher comes before its supervisor's end is another step each time.
@@ -81,7 +75,7 @@ describe.each(['cgroup-v1', 'cgroup-v2', 'subreaper'] as const)('a supervisor th
       }
       for (const end = performance.now() + round / 2; performance.now() < end; );
     }
-    sandbox.process?.kill('SIGKILL')
+    await sandbox.kill()
     await eventually(() => launchers().length === 0)
     sandbox.spawn()
     await sandbox.session()

@@ -161,8 +161,7 @@ describe('writing', () => {
       async () => (await sandbox.json<UploadState>('GET', `/uploads/${upload}`)).acknowledged === 400_000,
     )
     const restart = async () => {
-      sandbox.process?.kill('SIGKILL')
-      sandbox.cut()
+      await sandbox.kill()
       sandbox.spawn()
       await sandbox.session()
     }

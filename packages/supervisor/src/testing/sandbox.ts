@@ -52,8 +52,9 @@ export class TestSandbox {
   readonly dir: string
   readonly stateDir: string
   readonly #options: SandboxOptions
-  readonly #server: Server
-  #sockets: Socket[] = []
+  readonly #leaseMs: number
+  #server: Server | undefined
+  readonly #sockets = new Set<Socket>()
   #session: ClientHttp2Session | undefined
   #onSession: (() => void)[] = []
   process: ChildProcess | undefined
@@ -90,19 +91,19 @@ export class TestSandbox {
       ...options.config,
     }
     writeFileSync(join(this.dir, 'run/sandbox.json'), JSON.stringify(config), { mode: 0o400 })
-    this.#server = createServer((socket) => this.#accept(socket, config.leaseMs))
+    this.#leaseMs = config.leaseMs
   }
 
   static async start(options: SandboxOptions = {}): Promise<TestSandbox> {
     const sandbox = new TestSandbox(options)
-    await new Promise<void>((resolve) => sandbox.#server.listen(join(sandbox.dir, 'run/gw.sock'), resolve))
     sandbox.spawn()
     await sandbox.session()
     return sandbox
   }
 
-  /** Starts the supervisor (again). */
+  /** Starts the supervisor, again after `kill`. */
   spawn(): void {
+    this.#server ??= createServer((socket) => this.#accept(socket)).listen(join(this.dir, 'run/gw.sock'))
     const { bundleDir, nodeFlags = [], cgroupDir = join(this.dir, 'no-cgroup') } = this.#options
     const runtime = bundleDir ?? join(this.dir, 'runtime')
     const loader = [join(runtime, 'ld.so'), '--library-path', join(runtime, 'lib'), join(runtime, 'coppice-supervisor')]
@@ -140,10 +141,23 @@ export class TestSandbox {
     this.#onlyLine = line
   }
 
+  /** SIGKILLs the supervisor, as an OOM killer would. What it has said and nobody has heard yet is lost with it. */
+  async kill(): Promise<void> {
+    const supervisor = this.process
+    if (supervisor && supervisor.exitCode === null && supervisor.signalCode === null) {
+      const exited = once(supervisor, 'exit')
+      supervisor.kill('SIGKILL')
+      await exited
+    }
+    this.#server?.close()
+    this.#server = undefined
+    this.cut()
+  }
+
   /** Cuts the session. The next `session()` waits for the supervisor to come back. */
   cut(): void {
     this.#session = undefined
-    for (const socket of this.#sockets.splice(0)) socket.destroy()
+    for (const socket of this.#sockets) socket.destroy()
   }
 
   async open(method: string, path: string, headers: OutgoingHttpHeaders = {}): Promise<ClientHttp2Stream> {
@@ -206,14 +220,7 @@ export class TestSandbox {
 
   /** With everything that it started, as when the init of a sandbox ends. */
   async close(): Promise<void> {
-    const supervisor = this.process
-    if (supervisor && supervisor.exitCode === null && supervisor.signalCode === null) {
-      const exited = once(supervisor, 'exit')
-      supervisor.kill('SIGKILL')
-      await exited
-    }
-    this.cut()
-    this.#server.close()
+    await this.kill()
     await endProcessesOf(this.dir)
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 20 })
   }
@@ -225,8 +232,10 @@ export class TestSandbox {
     setTimeout(() => this.process?.kill('SIGCONT'), 100)
   }
 
-  #accept(socket: Socket, leaseMs: number): void {
+  #accept(socket: Socket): void {
+    this.#sockets.add(socket)
     socket.on('error', () => {})
+    socket.once('close', () => this.#sockets.delete(socket))
     let line = ''
     const take = (chunk: Buffer) => {
       line += chunk.toString()
@@ -235,17 +244,17 @@ export class TestSandbox {
       this.hellos.push(JSON.parse(line))
       if (this.#onlyLine !== undefined) {
         socket.write(this.#onlyLine)
-        this.#sockets.push(socket)
         return
       }
       this.#coalesce()
-      socket.write(welcome(leaseMs))
+      socket.write(welcome(this.#leaseMs))
       const transport = this.#options.eager ? eager(socket) : socket
       const session = connect('http://sandbox', { createConnection: () => transport, ...HTTP2_OPTIONS })
       session.on('error', () => {})
       session.on('connect', () => {
+        // Cut meanwhile.
+        if (socket.destroyed) return
         session.setLocalWindowSize(CONNECTION_WINDOW_BYTES)
-        this.#sockets.push(socket)
         this.#session = session
         for (const wake of this.#onSession.splice(0)) wake()
       })
