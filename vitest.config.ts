@@ -1,5 +1,6 @@
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
+import { SecondTry } from './tests/support/second-try.ts'
 
 const systemTests = ['packages/*/src/**/*.system.test.ts', 'tests/**/*.test.ts']
 
@@ -75,6 +76,7 @@ const system = {
 export default defineConfig({
   test: {
     sequence: { sequencer: Order },
+    reporters: ['default', new SecondTry()],
     projects: [
       {
         test: {
