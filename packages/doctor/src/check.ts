@@ -16,6 +16,7 @@ import type { Home } from '@coppice/protocol/home'
 import type { Progress } from '@coppice/protocol/wire'
 import type { Effects, Outcome } from './effects.ts'
 import type { GatewayState } from './gateway-state.ts'
+import type { Sightings } from './leaks/sightings.ts'
 
 /** error: something does not work or is damaged. warning: it will hurt later. unverified: it could not be looked at. */
 export type Severity = 'error' | 'warning' | 'unverified'
@@ -39,6 +40,8 @@ export interface CheckContext {
   env: NodeJS.ProcessEnv
   /** Found out once for all checks. */
   gateway: Promise<GatewayState>
+  /** What has been seen so far: what one look has waited for, the next one need not. */
+  sightings: Sightings
   /** Ends when the check's time is up: hand it to everything that waits. */
   progress: Progress
   /** Says something to people that is no finding: a version, a thing that is not installed. */

@@ -4,6 +4,7 @@ import { CoppiceError } from '@coppice/protocol/wire'
 import type { EffectsOptions } from './effects.ts'
 import { findGateway } from './gateway-state.ts'
 import { type HeldLock, takeLock } from './home-lock.ts'
+import { Sightings } from './leaks/sightings.ts'
 import type { DoctorOptions } from './options.ts'
 import { detectAll, type Report, repairAll, type Surroundings } from './runner.ts'
 
@@ -16,7 +17,8 @@ export type Dealings = Pick<EffectsOptions, 'consent'> & Pick<EffectsOptions, 'o
  */
 export async function examine(options: DoctorOptions, dealings: Dealings): Promise<Report> {
   const home = homeAt(options.home)
-  const around: Surroundings = { home, env: process.env, gateway: findGateway(home, process.env) }
+  const gateway = findGateway(home, process.env)
+  const around: Surroundings = { home, env: process.env, gateway, sightings: new Sightings() }
   const found: Report = { checks: await detectAll(options.checks, around), effects: [] }
   const fixable = found.checks.some(({ findings }) => findings.some((finding) => finding.fixable))
   if (!options.fix || !fixable) return found

@@ -1,15 +1,14 @@
 import type { Home } from '@coppice/protocol/home'
-import { type Check, finding } from '../check.ts'
+import { type Check, type CheckContext, finding } from '../check.ts'
 import { registryFile, survey } from '../drift/survey.ts'
 import { quoted } from '../faults.ts'
 import { removeGroup, sandboxGroups } from '../host/cgroups.ts'
-import { lookTwice } from './look-twice.ts'
 
 /** Cgroups in which nothing runs and that belong to no sandbox that could. */
 export const leakedCgroupsCheck: Check = {
   id: 'leaks/cgroups',
   async detect(ctx) {
-    const leaked = await lookTwice(ctx, () => leakedGroups(ctx.home))
+    const leaked = await seenTwice(ctx)
     return leaked.map(({ path }) =>
       finding(
         'warning',
@@ -23,11 +22,15 @@ export const leakedCgroupsCheck: Check = {
     )
   },
   async repair(ctx) {
-    for (const { path } of await lookTwice(ctx, () => leakedGroups(ctx.home))) {
+    for (const { path } of await seenTwice(ctx)) {
       await ctx.effects.run(`Remove the cgroup ${path}`, path, () => removeGroup(path))
     }
     return ctx.effects.outcome
   },
+}
+
+function seenTwice({ home, progress, sightings }: CheckContext): Promise<{ path: string }[]> {
+  return sightings.twice('leaks/cgroups', () => leakedGroups(home), progress.signal)
 }
 
 async function leakedGroups(home: Home): Promise<{ path: string }[]> {

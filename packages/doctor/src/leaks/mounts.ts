@@ -2,12 +2,11 @@ import { rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Home } from '@coppice/protocol/home'
 import { CoppiceError, type Progress } from '@coppice/protocol/wire'
-import { type Check, finding } from '../check.ts'
+import { type Check, type CheckContext, finding } from '../check.ts'
 import { registryFile, survey } from '../drift/survey.ts'
 import { quoted } from '../faults.ts'
 import { lastLine, run } from '../host/command.ts'
 import { isWithin, mounts } from '../host/mounts.ts'
-import { lookTwice } from './look-twice.ts'
 
 /** States in which a sandbox has no mounts. */
 const AT_REST: ReadonlySet<string> = new Set(['stopped', 'failed', 'removed'])
@@ -25,7 +24,7 @@ interface LeakedMount {
 export const leakedMountsCheck: Check = {
   id: 'leaks/mounts',
   async detect(ctx) {
-    const leaked = await lookTwice(ctx, () => leakedMounts(ctx.home))
+    const leaked = await seenTwice(ctx)
     return leaked.map(({ path }) =>
       finding('warning', `${path} is still mounted, and its sandbox does not run.`, `umount --lazy ${quoted(path)}`, {
         path,
@@ -34,9 +33,9 @@ export const leakedMountsCheck: Check = {
     )
   },
   async repair(ctx) {
-    const { effects, home, progress } = ctx
+    const { effects, progress } = ctx
     // Deepest first: what is mounted later lies on what was mounted before.
-    for (const { path, trial } of (await lookTwice(ctx, () => leakedMounts(home))).reverse()) {
+    for (const { path, trial } of (await seenTwice(ctx)).reverse()) {
       await effects.run(`Unmount ${path}`, path, async () => {
         await unmount(path, progress)
         if (trial !== undefined) await rm(trial, { recursive: true, force: true })
@@ -44,6 +43,10 @@ export const leakedMountsCheck: Check = {
     }
     return effects.outcome
   },
+}
+
+function seenTwice({ home, progress, sightings }: CheckContext): Promise<LeakedMount[]> {
+  return sightings.twice('leaks/mounts', () => leakedMounts(home), progress.signal)
 }
 
 async function leakedMounts(home: Home): Promise<LeakedMount[]> {

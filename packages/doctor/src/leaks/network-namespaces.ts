@@ -2,12 +2,11 @@ import { readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Home } from '@coppice/protocol/home'
 import { CoppiceError } from '@coppice/protocol/wire'
-import { type Check, finding } from '../check.ts'
+import { type Check, type CheckContext, finding } from '../check.ts'
 import { isGone, registryFile, survey } from '../drift/survey.ts'
 import { isAbsent, quoted } from '../faults.ts'
 import { lastLine, run } from '../host/command.ts'
 import { isWithin, mounts } from '../host/mounts.ts'
-import { lookTwice } from './look-twice.ts'
 
 /** Where ip(8) keeps network namespaces by name. */
 const NAMED = '/run/netns'
@@ -19,7 +18,7 @@ const NAMED = '/run/netns'
 export const leakedNetworkNamespacesCheck: Check = {
   id: 'leaks/network-namespaces',
   async detect(ctx) {
-    return (await lookTwice(ctx, () => leakedNamespaces(ctx.home))).map(({ path }) =>
+    return (await seenTwice(ctx)).map(({ path }) =>
       finding(
         'warning',
         `The network namespace ${path} is held although its sandbox is gone.`,
@@ -32,7 +31,7 @@ export const leakedNetworkNamespacesCheck: Check = {
     )
   },
   async repair(ctx) {
-    for (const { path } of await lookTwice(ctx, () => leakedNamespaces(ctx.home))) {
+    for (const { path } of await seenTwice(ctx)) {
       await ctx.effects.run(`Give back the network namespace ${path}`, path, async () => {
         const held = (await mounts()).some(({ point }) => point === path)
         const ran = held
@@ -48,6 +47,10 @@ export const leakedNetworkNamespacesCheck: Check = {
     }
     return ctx.effects.outcome
   },
+}
+
+function seenTwice({ home, progress, sightings }: CheckContext): Promise<{ path: string }[]> {
+  return sightings.twice('leaks/network-namespaces', () => leakedNamespaces(home), progress.signal)
 }
 
 async function leakedNamespaces(home: Home): Promise<{ path: string }[]> {

@@ -1,16 +1,15 @@
 import { lstat, readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Home } from '@coppice/protocol/home'
-import { type Check, finding } from '../check.ts'
+import { type Check, type CheckContext, finding } from '../check.ts'
 import { isGone, registryFile, survey } from '../drift/survey.ts'
 import { isAbsent, quoted } from '../faults.ts'
-import { lookTwice } from './look-twice.ts'
 
 /** Socket folders of sandboxes that are not there any more. */
 export const leakedSocketFoldersCheck: Check = {
   id: 'leaks/socket-folders',
   async detect(ctx) {
-    return (await lookTwice(ctx, () => leakedFolders(ctx.home))).map(({ path }) =>
+    return (await seenTwice(ctx)).map(({ path }) =>
       finding('warning', `The socket folder ${path} belongs to no sandbox.`, `rm -r ${quoted(path)}`, {
         path,
         fixable: true,
@@ -18,11 +17,15 @@ export const leakedSocketFoldersCheck: Check = {
     )
   },
   async repair(ctx) {
-    for (const { path } of await lookTwice(ctx, () => leakedFolders(ctx.home))) {
+    for (const { path } of await seenTwice(ctx)) {
       await ctx.effects.run(`Remove the socket folder ${path}`, path, () => rm(path, { recursive: true, force: true }))
     }
     return ctx.effects.outcome
   },
+}
+
+function seenTwice({ home, progress, sightings }: CheckContext): Promise<{ path: string }[]> {
+  return sightings.twice('leaks/socket-folders', () => leakedFolders(home), progress.signal)
 }
 
 async function leakedFolders(home: Home): Promise<{ path: string }[]> {

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { access, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { resolve } from 'node:path'
+import { freeRoom } from '@coppice/limits'
 import { type Check, type Finding, finding } from '../check.ts'
 import { quoted } from '../faults.ts'
 import { mountOf, mounts } from '../host/mounts.ts'
@@ -23,18 +24,18 @@ export const scratchCheck: Check = {
       const message = `${set} is ${dir}, which cannot be used: ${(error as Error).message}.`
       return [finding('error', message, `install -d -m 1777 ${quoted(dir)}`, at)]
     }
-    const { bavail, bsize } = await statfs(dir)
-    const free = bavail * bsize
+    const { bytes: free } = freeRoom(await statfs(dir))
+    const said = free === undefined ? 'an unknown number of bytes' : bytes(free)
     const mount = mountOf(dir, await mounts())
     const inMemory = mount?.type === 'tmpfs' || mount?.type === 'ramfs'
-    note(`The scratch folder is ${dir} on ${mount?.type ?? 'an unknown file system'}, ${bytes(free)} free.`)
+    note(`The scratch folder is ${dir} on ${mount?.type ?? 'an unknown file system'}, ${said} free.`)
     const findings: Finding[] = []
     const elsewhere = 'export COPPICE_SCRATCH_DIR=/var/tmp'
     if (inMemory) {
       const message = `${set} is ${dir}, which is in memory (${mount?.type}): large builds take memory from everything else.`
       findings.push(finding('warning', message, elsewhere, at))
     }
-    if (free < LITTLE_BYTES) {
+    if (free !== undefined && free < LITTLE_BYTES) {
       const message = `${set} is ${dir}, where only ${bytes(free)} are free.`
       findings.push(finding('warning', message, dir === '/var/tmp' ? `df -h ${quoted(dir)}` : elsewhere, at))
     }

@@ -8,6 +8,7 @@ import { Progress } from '@coppice/protocol/wire'
 import { FileRegistry } from '@coppice/registry'
 import type { Check, CheckContext, Finding } from '../check.ts'
 import type { GatewayState } from '../gateway-state.ts'
+import { type Clock, Sightings } from '../leaks/sightings.ts'
 import type { JsonReport } from '../report/json.ts'
 import { type CheckReport, detectAll, type Report, repairAll, type Surroundings } from '../runner.ts'
 
@@ -77,12 +78,13 @@ export function quarantined(home: string, kind: string): { name: string; content
 /** What checks get, for a home without a gateway unless told otherwise. */
 export function surroundings(
   home: string,
-  more: { gateway?: GatewayState; env?: NodeJS.ProcessEnv } = {},
+  more: { gateway?: GatewayState; env?: NodeJS.ProcessEnv; clock?: Clock } = {},
 ): Surroundings {
   return {
     home: homeAt(home),
     env: more.env ?? {},
     gateway: Promise.resolve(more.gateway ?? { kind: 'none' as const }),
+    sightings: new Sightings(more.clock),
   }
 }
 
