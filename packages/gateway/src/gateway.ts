@@ -91,8 +91,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   drivers.onNotice(({ name }, notice) => {
     logger.warn({ driver: name, ...notice }, 'what a driver depends on has changed')
     if (!notice.available) return
-    void sandboxes?.finishResizes(name)
-    void sandboxes?.finishRemovals(name)
+    void sandboxes?.finishLeftovers(name)
   })
   const ownPorts: number[] = []
   const egress = new Egress({
@@ -138,8 +137,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   await checkpoints.reconcile()
 
   const forget = () => {
-    void running.finishResizes()
-    void running.finishRemovals()
+    void running.finishLeftovers()
     registry
       .sweep(Date.now(), REMOVAL_MS)
       .catch((error: unknown) => logger.warn({ err: error }, 'the registry could not be swept'))

@@ -98,7 +98,7 @@ it('50,000 ends on the disk are opened in bounded memory, and no more are kept t
   expect(opened.peakResidentBytes).toBeLessThan(MOST_RESIDENT_BYTES)
   const directory = await open()
   let forgotten = 0
-  await directory.limitEnds(MANY_ENDS - 100, () => forgotten++)
+  await directory.forgetEnds({ before: 0, most: MANY_ENDS - 100 }, () => forgotten++)
   expect([directory.endCount, forgotten]).toEqual([MANY_ENDS - 100, 100])
   expect(() => directory.idOf(filledId(0))).toThrow(expect.objectContaining({ reason: 'sandbox_not_found' }))
   expect((await directory.findWhole(filledId(100))).end?.lastOutput).toHaveLength(1024)

@@ -8,6 +8,9 @@ import { Directory } from './directory.ts'
 import { type SandboxRecord, SandboxRecordSchema } from './record.ts'
 import { removedRecord, runningRecord } from './testing/records.ts'
 
+/** Forgets by age alone. */
+const byAge = { before: 2000, most: Number.POSITIVE_INFINITY }
+
 let dir: string
 let store: Store<SandboxRecord>
 
@@ -56,7 +59,7 @@ it('forgets removed ones by age, and counts only those that exist', async () => 
   expect(() => directory.reserve(runningRecord(), 1)).toThrow(expect.objectContaining({ reason: 'too_many_sandboxes' }))
   directory.reserve(runningRecord(), 2)()
   const forgotten: string[] = []
-  await directory.forget(2000, (id) => forgotten.push(id))
+  await directory.forgetEnds(byAge, (id) => forgotten.push(id))
   expect(forgotten).toEqual([old.id])
   expect(() => directory.idOf(old.id)).toThrow(expect.objectContaining({ reason: 'sandbox_not_found' }))
   const ids = [young.id, alive.id].sort()
@@ -74,7 +77,9 @@ it('forgets the others when one of them cannot be, and says so', async () => {
   }
   writeFileSync(join(dir, 'sandboxes', `${createHash('sha256').update(damaged.id).digest('hex')}.json`), '{')
   const forgotten: string[] = []
-  await expect(directory.forget(2000, (id) => forgotten.push(id))).rejects.toMatchObject({ reason: 'entry_unreadable' })
+  await expect(directory.forgetEnds(byAge, (id) => forgotten.push(id))).rejects.toMatchObject({
+    reason: 'entry_unreadable',
+  })
   expect(forgotten).toEqual([other.id])
 })
 
@@ -91,7 +96,7 @@ it('remembers so many ends and forgets the oldest first, also those of before a 
   await end(0, 5)
   const again = await Directory.open(store)
   const forgotten: string[] = []
-  await again.limitEnds(3, (id) => forgotten.push(id))
+  await again.forgetEnds({ before: 0, most: 3 }, (id) => forgotten.push(id))
   expect(forgotten).toEqual([records[0]?.id, records[1]?.id])
   expect(again.endCount).toBe(3)
   expect(await again.byKey('key-0')).toBeUndefined()
@@ -128,7 +133,7 @@ it('finds what a key makes while an earlier one that it made is being forgotten'
   const [first, second] = [runningRecord({ key: 'k' }), runningRecord({ key: 'k' })]
   await directory.put(first)
   await directory.update(first.id, (current) => ({ ...removedRecord(current, ''), removedAt: 1000 }))
-  const forgetting = directory.forget(2000, () => {})
+  const forgetting = directory.forgetEnds(byAge, () => {})
   await gone.promise
   expect(await directory.byKey('k')).toBeUndefined()
   await directory.put(second)

@@ -168,31 +168,20 @@ export class Directory {
   }
 
   /**
-   * Forgets records of sandboxes that were removed before `before`, Unix time in milliseconds.
-   * @param forgotten told the id of each
-   * @throws the first of what keeps records from being forgotten, when all others are
+   * Forgets records of sandboxes that were removed before `before`, Unix time in milliseconds, and from now on remembers at most
+   * `most` ends, the latest ones. It may be a twentieth more while older ones are being forgotten, and those stay that the store
+   * does not let go.
+   * @param forgotten told the id of each that is forgotten
+   * @throws the first of what keeps records of that age from being forgotten, when all others are
    */
-  async forget(before: number, forgotten: (id: string) => void): Promise<void> {
+  async forgetEnds({ before, most }: { before: number; most: number }, forgotten: (id: string) => void): Promise<void> {
     const failures: unknown[] = []
     for (const ended of [...this.#removed.values()]) {
       if (ended.removedAt < before) await this.#drop(ended, forgotten).catch((error: unknown) => failures.push(error))
     }
-    if (failures.length > 0) throw failures[0]
-  }
-
-  /**
-   * From now on remembers at most `most` ends, the latest ones. It may be a twentieth more while older ones are being forgotten, and
-   * those stay that the store does not let go.
-   * @param forgotten told the id of each that is forgotten
-   */
-  limitEnds(most: number, forgotten: (id: string) => void): Promise<void> {
     this.#ends = { most, forgotten }
-    return this.#trim()
-  }
-
-  /** Forgets those that `forget` does, and from now on what is too many for `limitEnds`. @throws what `forget` does, after both */
-  async forgetEnds({ before, most }: { before: number; most: number }, forgotten: (id: string) => void): Promise<void> {
-    await this.forget(before, forgotten).finally(() => this.limitEnds(most, forgotten))
+    await this.#trim()
+    if (failures.length > 0) throw failures[0]
   }
 
   #trim(): Promise<void> {

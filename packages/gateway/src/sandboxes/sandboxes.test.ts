@@ -122,10 +122,9 @@ describe('what was left to do', () => {
     const { id } = await put({ state: 'removing', end, name: 'web' })
     const sandboxes = open()
     const [, answer] = await Promise.all([
-      sandboxes.finishRemovals('oci'),
+      sandboxes.finishLeftovers('oci'),
       sandboxes.remove('web', none),
-      sandboxes.finishRemovals(),
-      sandboxes.finishResizes(),
+      sandboxes.finishLeftovers(),
       sandboxes.remove(id, none),
     ])
     expect(answer).toMatchObject({ id, state: 'removed' })
@@ -138,7 +137,7 @@ describe('what was left to do', () => {
     const sandboxes = open()
     const removing = sandboxes.remove(gone.id, none)
     const starting = sandboxes.start(kept.id, none).catch((error: unknown) => error)
-    await Promise.all([sandboxes.finishResizes(), sandboxes.finishRemovals()])
+    await sandboxes.finishLeftovers()
     expect(await removing).toMatchObject({ state: 'removed' })
     expect(await starting).toBe(broken)
     expect(directory.find(kept.id)).toMatchObject({ state: 'stopped', resizing: null, limits: resizing })
@@ -148,9 +147,9 @@ describe('what was left to do', () => {
   it('is not done to a creation of this gateway', async () => {
     const sandboxes = open()
     const { id } = await put({ state: 'creating' })
-    await sandboxes.finishRemovals()
+    await sandboxes.finishLeftovers()
     expect(directory.find(id).state).toBe('creating')
-    await open().finishRemovals()
+    await open().finishLeftovers()
     expect(removed).toEqual([id])
   })
 })
