@@ -7,7 +7,7 @@ import type { Socket } from 'node:net'
 export const MAX_PLACES = 1_024
 
 /** Connections over the limit that are told so at one time. All others are reset unheard. */
-const MAX_REFUSING = 128
+export const MAX_REFUSING = 128
 
 /** Bounds how many connections there are. */
 export class Places {
