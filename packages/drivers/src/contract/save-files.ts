@@ -111,6 +111,16 @@ export function saveFilesContract(examination: Examination): void {
     await driver.close()
   })
 
+  test('can be had of a sandbox that uses up its CPU time, every time', async (context) => {
+    const { subject, driver, spec, sh } = await saving(examination, context)
+    const busy = { ...spec, limits: { ...spec.limits, cpus: 0.1 } }
+    await driver.create(busy, none)
+    await sh(spec.id, 'for i in 1 2 3 4; do (while :; do :; done) > /dev/null 2>&1 & done')
+    for (let round = 0; round < 6; round++) await (await save(driver, spec)).dispose()
+    expect(await subject.savingResidue?.()).toEqual([])
+    await driver.close()
+  })
+
   test('can be had of a stopped sandbox, which can be started and removed afterwards', async (context) => {
     const { subject, driver, spec, sh, again } = await saving(examination, context)
     await driver.create(spec, none)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { HeldLayers } from '@coppice/engines'
 import { Progress } from '@coppice/protocol/wire'
 import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
 import { saveFilesContract } from '../contract/save-files.ts'
@@ -127,6 +128,22 @@ for (const kind of ['docker', 'podman'] as const) {
       expect(Buffer.concat(chunks).length).toBeGreaterThan(1024)
       await saved.dispose()
       expect(await from.savingResidue()).toEqual([])
+      await driver.close()
+    })
+
+    test('that ends is not in the way of a create that asks for the layers that the engine has', async (context) => {
+      const from = subject(context)
+      const driver = from.open()
+      const { id } = await driver.create(from.spec(), none)
+      const engine = await from.engine.connect()
+      let over = false
+      const asking = async () => {
+        while (!over) await new HeldLayers().find(engine, [from.layer.diffId], engine.dialect.imageArchive, none)
+      }
+      const saves = async () => {
+        for (let round = 0; round < 8; round++) await (await save(driver, id)).dispose()
+      }
+      await Promise.all([asking(), saves().finally(() => (over = true))])
       await driver.close()
     })
 

@@ -4,15 +4,15 @@ import type { Engine, ImageInspection } from '@coppice/engines'
 import { BLOCK } from '@coppice/images'
 import { CoppiceError, Progress } from '@coppice/protocol/wire'
 import type { SavedFiles } from '../driver.ts'
-import { identify, isAlive, ownIdentity, type ProcessIdentity } from '../host/process.ts'
+import { isAlive, ownIdentity, type ProcessIdentity } from '../host/process.ts'
 import type { SandboxFolder } from '../lifecycle/folder.ts'
 import { markedFolders, readSaveMark, removeSaveMark, type SaveMark, writeSaveMark } from '../lifecycle/save-mark.ts'
-import { thawContainer } from './freezer.ts'
+import { heldStill, letGoOn } from './hold.ts'
 import { LayerOfImage, readableLayer } from './image-layer.ts'
 import type { EngineLink } from './link.ts'
 import type { Names } from './names.ts'
 import { ownContainer } from './own.ts'
-import { filesGone, isContainerInit } from './run-state.ts'
+import { filesGone } from './run-state.ts'
 
 /** Milliseconds for giving something back at an engine. */
 const CLEAN_UP_MS = 30_000
@@ -77,7 +77,8 @@ export class Saves {
     writeSaveMark(folder, mark)
     this.#active.add(image)
     // Not with this progress: an engine goes on with a commit when its caller hangs up, and nobody would know.
-    const commit = engine.containers.commit(found.Id, { repository, tag }, new Progress())
+    const once = () => engine.containers.commit(found.Id, { repository, tag }, new Progress())
+    const commit = heldStill(found, progress, once)
     try {
       await progress.race(commit)
       const made = await engine.images.mustInspect(image, progress)
@@ -166,8 +167,7 @@ export class Saves {
     const found = await ownContainer(engine, this.#names, folder, progress)
     const held = !paused && found?.State.Paused === true
     if (held) await engine.containers.unpause(found.Id, progress)
-    const init = found && found.State.Pid > 0 ? identify(found.State.Pid) : undefined
-    if (!paused && init && isContainerInit(init.pid, found?.Id ?? '')) thawContainer(init)
+    if (!paused && found) letGoOn(found)
     // Its commit is still under way, although nobody waits for it.
     if (held && !isAlive(mark.by)) await appearance(engine, image, progress)
     await engine.images.remove(image, progress, true)

@@ -5,7 +5,7 @@ import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildTar, type TestEntry } from '@coppice/images/testing'
 import { Progress } from '@coppice/protocol/wire'
-import { afterAll, beforeAll, describe, expect, type TestContext, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, type TestContext, test, vi } from 'vitest'
 import { type EngineState, EventFeed } from '../events/event-feed.ts'
 import { HeldLayers, isAboutArchive } from '../layers/held-layers.ts'
 import { Middleman } from '../testing/middleman.ts'
@@ -143,6 +143,27 @@ for (const kind of ['docker', 'podman'] as const) {
         reason: 'engine_image_not_found',
         hint: `${kind} images`,
       })
+    })
+
+    test('an image out of an engine that has fallen silent is given up, and nothing waits for it', async (context) => {
+      needs(context)
+      const middle = await Middleman.listen(daemon.socket)
+      onTestFinished(() => middle.close())
+      const via = await Engine.connect(middle.socket, kind, none)
+      vi.stubEnv('COPPICE_TRANSFER_STALL_SECS', '1')
+      onTestFinished(() => void vi.unstubAllEnvs())
+      daemon.freeze()
+      try {
+        await expect(Array.fromAsync(via.images.save(['test/small'], none))).rejects.toMatchObject({
+          code: 'deadline_exceeded',
+          reason: 'transfer_stalled',
+          facts: { stallMs: 1000, engine: kind },
+        })
+        await expect.poll(() => middle.open('/images/get')).toBe(0)
+      } finally {
+        daemon.thaw()
+      }
+      await engine.images.mustInspect('test/small', none)
     })
 
     test('what is no image is refused in its own words', async (context) => {

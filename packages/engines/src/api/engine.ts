@@ -6,6 +6,7 @@ import { Calls } from './calls.ts'
 import { Containers } from './containers.ts'
 import { type EventQuery, events } from './events.ts'
 import { Images } from './images.ts'
+import { ping } from './ping.ts'
 import { isText, listOf, maybe, withMembers } from './shapes.ts'
 import type { EngineEvent, EngineInfo } from './types.ts'
 
@@ -14,9 +15,6 @@ const NEWEST_API = '1.48'
 const OLDEST_API = '1.40'
 
 const INFO = withMembers({ OSType: isText, SecurityOptions: maybe(listOf(isText)) })
-
-/** Milliseconds that a ping may take: it asks for nothing but a sign of life. */
-export const PING_TIMEOUT_MS = 5000
 
 /** An engine that answered, and what it can be asked. Holds no connection: each call makes its own. */
 export class Engine {
@@ -73,15 +71,6 @@ export class Engine {
   events(query: EventQuery, progress: Progress): AsyncGenerator<EngineEvent> {
     return events(this.#calls, query, progress)
   }
-}
-
-async function ping(transport: Transport, progress: Progress): Promise<Record<string, unknown>> {
-  const { headers, body } = await transport.send(
-    { method: 'GET', path: '/_ping', timeoutMs: PING_TIMEOUT_MS },
-    progress,
-  )
-  body.destroy()
-  return headers
 }
 
 /** Negative when `a` is the older one. */

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CoppiceError, Progress } from '@coppice/protocol/wire'
-import { type Engine, PING_TIMEOUT_MS } from '../api/engine.ts'
+import type { Engine } from '../api/engine.ts'
+import { PING_TIMEOUT_MS } from '../api/ping.ts'
 import type { EngineEvent } from '../api/types.ts'
 
 /** Milliseconds between tries to reach an engine that is gone: doubled from the first to the second. */
