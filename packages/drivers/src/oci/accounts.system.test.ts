@@ -2,36 +2,26 @@ import { execFileSync } from 'node:child_process'
 import { lchownSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
-import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
+import { describe, expect, type TestContext, test } from 'vitest'
 import { eventually } from '../contract/subject.ts'
 import type { Driver, SandboxSpec } from '../driver.ts'
-import { OciSubject } from '../testing/oci-subject.ts'
+import type { OciSubject } from '../testing/oci-subject.ts'
+import { openOci } from '../testing/open-oci.ts'
 import { DEFAULT_UID_BASE } from './driver.ts'
 
 const none = Progress.none()
 
 describe('a sandbox from an image', () => {
   let subject: OciSubject
-  let unavailable: string | undefined
   let driver: Driver
-
-  beforeAll(async () => {
-    const opened = await OciSubject.open()
-    if ('unavailable' in opened) unavailable = opened.unavailable
-    else {
-      subject = opened
-      driver = subject.open()
-    }
-  })
-  afterEach(() => subject?.removeAll())
-  afterAll(async () => {
-    await driver?.close()
-    await subject?.close()
+  const needsDriver = openOci((opened, its) => {
+    subject = opened
+    driver = its
   })
 
   /** With a FIFO at this path. */
   const specWith = (context: TestContext, name: string, fifo: string): SandboxSpec => {
-    if (unavailable) context.skip(unavailable)
+    needsDriver(context)
     const layer = join(subject.workspace.path, name)
     const etc = join(layer, 'etc')
     mkdirSync(etc, { recursive: true })

@@ -1,10 +1,11 @@
 import { rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
-import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
+import { describe, expect, type TestContext, test } from 'vitest'
 import { Ends, eventually, makeInitFirstVictim } from '../contract/subject.ts'
 import type { Driver } from '../driver.ts'
-import { OciSubject } from '../testing/oci-subject.ts'
+import type { OciSubject } from '../testing/oci-subject.ts'
+import { openOci } from '../testing/open-oci.ts'
 import { detectCgroups } from './cgroups/detect.ts'
 
 const none = Progress.none()
@@ -17,25 +18,14 @@ const freezer = () =>
 
 describe('a sandbox that does not want to go', () => {
   let subject: OciSubject
-  let unavailable: string | undefined
   let driver: Driver
-
-  beforeAll(async () => {
-    const opened = await OciSubject.open()
-    if ('unavailable' in opened) unavailable = opened.unavailable
-    else {
-      subject = opened
-      driver = subject.open()
-    }
-  })
-  afterEach(() => subject?.removeAll())
-  afterAll(async () => {
-    await driver?.close()
-    await subject?.close()
+  const needsDriver = openOci((opened, its) => {
+    subject = opened
+    driver = its
   })
 
   const create = async (context: TestContext): Promise<string> => {
-    if (unavailable) context.skip(unavailable)
+    needsDriver(context)
     return (await driver.create(subject.spec(), none)).id
   }
   const sh = (id: string, script: string): Promise<{ exitCode: number; output: string }> =>

@@ -1,11 +1,12 @@
 import { copyFileSync, existsSync, lchownSync, mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
-import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
+import { describe, expect, type TestContext, test } from 'vitest'
 import { eventually } from '../contract/subject.ts'
 import type { Driver, SandboxSpec } from '../driver.ts'
 import { addHostProgram } from '../testing/host-program.ts'
-import { OciSubject } from '../testing/oci-subject.ts'
+import type { OciSubject } from '../testing/oci-subject.ts'
+import { openOci } from '../testing/open-oci.ts'
 import { DEFAULT_UID_BASE } from './driver.ts'
 
 const none = Progress.none()
@@ -13,21 +14,10 @@ const MUSL_LOADER = '/lib/ld-musl-x86_64.so.1'
 
 describe('the runtime bundle starts', () => {
   let subject: OciSubject
-  let unavailable: string | undefined
   let driver: Driver
-
-  beforeAll(async () => {
-    const opened = await OciSubject.open()
-    if ('unavailable' in opened) unavailable = opened.unavailable
-    else {
-      subject = opened
-      driver = subject.open()
-    }
-  })
-  afterEach(() => subject?.removeAll())
-  afterAll(async () => {
-    await driver?.close()
-    await subject?.close()
+  const needsDriver = openOci((opened, its) => {
+    subject = opened
+    driver = its
   })
 
   const startsWith = async (
@@ -35,7 +25,7 @@ describe('the runtime bundle starts', () => {
     layers: () => string[],
     changes: Partial<SandboxSpec> = {},
   ): Promise<string> => {
-    if (unavailable) context.skip(unavailable)
+    needsDriver(context)
     const spec = subject.spec(changes)
     spec.image.layers = layers()
     const { id } = await driver.create(spec, none)

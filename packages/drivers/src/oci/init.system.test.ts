@@ -1,10 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
-import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
+import { describe, expect, type TestContext, test } from 'vitest'
 import { eventually } from '../contract/subject.ts'
 import type { Driver } from '../driver.ts'
-import { OciSubject } from '../testing/oci-subject.ts'
+import type { OciSubject } from '../testing/oci-subject.ts'
+import { openOci } from '../testing/open-oci.ts'
 
 const none = Progress.none()
 
@@ -13,25 +14,14 @@ const ROOM_MS = 2_500
 
 describe('the init of the runtime bundle, in a sandbox', () => {
   let subject: OciSubject
-  let unavailable: string | undefined
   let driver: Driver
-
-  beforeAll(async () => {
-    const opened = await OciSubject.open()
-    if ('unavailable' in opened) unavailable = opened.unavailable
-    else {
-      subject = opened
-      driver = subject.open()
-    }
-  })
-  afterEach(() => subject?.removeAll())
-  afterAll(async () => {
-    await driver?.close()
-    await subject?.close()
+  const needsDriver = openOci((opened, its) => {
+    subject = opened
+    driver = its
   })
 
   const create = async (context: TestContext): Promise<string> => {
-    if (unavailable) context.skip(unavailable)
+    needsDriver(context)
     const { id } = await driver.create(subject.spec({ limits: { memoryMB: 512, cpus: 2, pids: 2000 } }), none)
     await supervisorAfter(id, 0)
     return id

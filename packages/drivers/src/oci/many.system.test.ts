@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Progress } from '@coppice/protocol/wire'
-import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Ends, eventually } from '../contract/subject.ts'
 import type { Driver } from '../driver.ts'
-import { OciSubject } from '../testing/oci-subject.ts'
+import type { OciSubject } from '../testing/oci-subject.ts'
+import { openOci } from '../testing/open-oci.ts'
 
 const none = Progress.none()
 const limits = { memoryMB: 128, cpus: 1, pids: 64 }
@@ -19,31 +20,17 @@ function* moments(seed: number): Generator<number, never> {
 
 describe('many sandboxes', () => {
   let subject: OciSubject
-  let unavailable: string | undefined
   let driver: Driver
-
-  beforeAll(async () => {
-    const opened = await OciSubject.open()
-    if ('unavailable' in opened) unavailable = opened.unavailable
-    else {
-      subject = opened
-      driver = subject.open()
-    }
-  })
-  afterEach(() => subject?.removeAll())
-  afterAll(async () => {
-    await driver?.close()
-    await subject?.close()
+  const needsDriver = openOci((opened, its) => {
+    subject = opened
+    driver = its
   })
 
-  const needsEngine = (context: TestContext): void => {
-    if (unavailable) context.skip(unavailable)
-  }
   const openFiles = (): number => readdirSync('/proc/self/fd').length
   const mounts = (): number => readFileSync('/proc/self/mountinfo', 'utf8').split('\n').length
 
   test('200 that are ended in different ways at any moment of their lives leave the host as it was', async (context) => {
-    needsEngine(context)
+    needsDriver(context)
     const before = { files: openFiles(), mounts: mounts() }
     const chance = moments(7)
     const live = async (): Promise<void> => {
@@ -70,7 +57,7 @@ describe('many sandboxes', () => {
   }, 300_000)
 
   test('250 run at once, and all go', async (context) => {
-    needsEngine(context)
+    needsDriver(context)
     const specs = Array.from({ length: 250 }, () => subject.spec({ limits }))
     const made = await Promise.all(specs.map((spec) => driver.create(spec, none)))
     expect(new Set(made.map(({ pid }) => pid)).size).toBe(250)

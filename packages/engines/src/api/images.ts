@@ -114,8 +114,9 @@ async function unspoilt<T>(progress: Progress, ask: () => Promise<T>): Promise<T
     try {
       return await ask()
     } catch (error) {
-      const gone = /\b(image|layer) (not known|does not exist)\b/.test(CoppiceError.from(error).message)
-      if (left === 0 || !gone || CoppiceError.from(error).code === 'not_found') throw error
+      const { code, message } = CoppiceError.from(error)
+      const gone = /\b(image|layer) (not known|does not exist)\b/.test(message)
+      if (left === 0 || !gone || code === 'not_found') throw error
     }
     await sleep(AGAIN_MS, undefined, { signal: progress.signal }).catch(() => {})
     progress.throwIfEnded()

@@ -2,13 +2,14 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Progress } from '@coppice/protocol/wire'
-import { afterAll, afterEach, beforeAll, describe, expect, type TestContext, test } from 'vitest'
+import { describe, expect, type TestContext, test } from 'vitest'
 import { conversation } from '../../contract/intercept-program.ts'
 import { eventually } from '../../contract/subject.ts'
 import type { Driver, DriverSandbox, InterceptPlan } from '../../driver.ts'
 import { identify, type ProcessIdentity } from '../../host/process.ts'
 import { addHostProgram } from '../../testing/host-program.ts'
-import { OciSubject } from '../../testing/oci-subject.ts'
+import type { OciSubject } from '../../testing/oci-subject.ts'
+import { openOci } from '../../testing/open-oci.ts'
 import { DEFAULT_UID_BASE } from '../driver.ts'
 import { intercept } from './intercept.ts'
 
@@ -21,28 +22,16 @@ const PLAN: InterceptPlan = {
 
 describe('the network of a sandbox', () => {
   let subject: OciSubject
-  let unavailable: string | undefined
   let driver: Driver
-
-  beforeAll(async () => {
-    const opened = await OciSubject.open()
-    if ('unavailable' in opened) {
-      unavailable = opened.unavailable
-      return
-    }
+  const needsDriver = openOci((opened, its) => {
     subject = opened
-    driver = subject.open()
+    driver = its
     addHostProgram(subject.layer, '/usr/sbin/nft', '/usr/sbin/nft', DEFAULT_UID_BASE)
     addHostProgram(subject.layer, '/usr/bin/perl', '/usr/bin/perl', DEFAULT_UID_BASE)
   })
-  afterEach(() => subject?.removeAll())
-  afterAll(async () => {
-    await driver?.close()
-    await subject?.close()
-  })
 
   const create = async (context: TestContext): Promise<DriverSandbox> => {
-    if (unavailable) context.skip(unavailable)
+    needsDriver(context)
     return driver.create(subject.spec(), none)
   }
   const sh = async (id: string, script: string, user?: string): Promise<string> =>
@@ -147,7 +136,7 @@ describe('the network of a sandbox', () => {
   })
 
   test('has a resolver file, which sandboxes from before there was one get when they start again', async (context) => {
-    if (unavailable) context.skip(unavailable)
+    needsDriver(context)
     const spec = subject.spec({ hostname: 'my.box' })
     const { id } = await driver.create(spec, none)
     const made = await sh(id, 'cat /etc/resolv.conf')
@@ -163,7 +152,7 @@ describe('the network of a sandbox', () => {
   })
 
   test('a link at the place of the resolver file leads nobody out when the sandbox starts again', async (context) => {
-    if (unavailable) context.skip(unavailable)
+    needsDriver(context)
     const spec = subject.spec()
     const { id } = await driver.create(spec, none)
     const outside = join(subject.workspace.path, 'outside')
